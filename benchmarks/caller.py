@@ -1,0 +1,191 @@
+"""The Python client of the benchmarks: a program of its own, to be bound to one core with all that it starts.
+
+Each line on stdin is a request, {"do": NAME, ...}; each is answered by one JSON line. At the end of its stdin it tears
+its cluster down. Nothing here is special: a script of a user's could stand in its place, and what it sends travels by
+value, as from any script.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any, TextIO
+
+import roundhouse as rh
+
+
+def add_one(x: int) -> int:
+    return x + 1
+
+
+def print_lines(count: int, pause: float) -> None:
+    """Each line is the moment before it was printed; the monotonic clock is the same for all processes of one host."""
+    for _ in range(count):
+        time.sleep(pause)
+        print(time.monotonic_ns())
+
+
+class Grinder:
+    """Computes in one call, in pure Python that never waits, while another call asks."""
+
+    def __init__(self) -> None:
+        self.grinding = False
+        self.stop_asked = False
+
+    def grind(self, seconds: float) -> int:
+        self.grinding = True
+        turns = 0
+        until = time.monotonic() + seconds
+        while not self.stop_asked and time.monotonic() < until:
+            turns += sum(i * i for i in range(100)) & 1
+        self.grinding = False
+        return turns
+
+    def is_grinding(self) -> bool:
+        return self.grinding
+
+    def stop(self) -> None:
+        self.stop_asked = True
+
+    def add_one(self, x: int) -> int:
+        return x + 1
+
+    def switch_interval(self) -> float:
+        return sys.getswitchinterval()
+
+
+class StampedScreen:
+    """In the place of sys.stdout: notes when each piece of text arrived."""
+
+    def __init__(self) -> None:
+        self.arrived: list[tuple[int, str]] = []
+
+    def write(self, text: str) -> int:
+        self.arrived.append((time.monotonic_ns(), text))
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+    def delays(self) -> list[int]:
+        """Per line, from just before print there to its arrival here. A line counts when its end has arrived."""
+        delays, rest = [], ""
+        for at, text in self.arrived:
+            *lines, rest = (rest + text).split("\n")
+            delays += [at - int(line) for line in lines]
+        return delays
+
+
+def summary(took: list[int], **more: Any) -> dict[str, Any]:
+    took = sorted(took)
+    return {
+        "minimum_ns": took[0],
+        "median_ns": took[len(took) // 2],
+        "p99_ns": took[len(took) * 99 // 100],
+        "count": len(took),
+        **more,
+    }
+
+
+def timed(call: Any, count: int, pause: float) -> dict[str, Any]:
+    took = []
+    clock = time.perf_counter_ns
+    cpu, start = time.process_time_ns(), clock()
+    for _ in range(count):
+        if pause:
+            time.sleep(pause)
+        before = clock()
+        call(1)
+        took.append(clock() - before)
+    elapsed, cpu = clock() - start, time.process_time_ns() - cpu
+    if call(1) != 2:
+        raise RuntimeError("f(1) is not 2")
+    return summary(took, elapsed_ns=elapsed, own_cpu_ns=cpu)
+
+
+class Caller:
+    def __init__(self, cluster: str) -> None:
+        self.box = rh.compute(cluster)
+        self.add_one: Any = None
+        self.grinder: Any = None
+
+    def up(self) -> dict[str, Any]:
+        self.box.up_if_not()
+        status = self.box.status()
+        return {"pid": status["pid"], "keeper_pid": status["keeper_pid"], "socket": self.box._socket_path}
+
+    def send(self) -> dict[str, Any]:
+        """Puts the function and the object there; the pids of their workers."""
+        self.add_one = rh.function(add_one).to(self.box)
+        self.grinder = rh.cls(Grinder).to(self.box)(name="grinder")
+        pids = {
+            name: rh.handle(of).service["pid"] for name, of in (("add_one", self.add_one), ("grinder", self.grinder))
+        }
+        return {"pids": pids, "switch_interval": self.grinder.switch_interval()}
+
+    def pid_of(self, name: str) -> dict[str, Any]:
+        return {"pid": rh.handle(self.box.get(name)).service["pid"]}
+
+    def calls(self, count: int, pause: float = 0) -> dict[str, Any]:
+        return timed(self.add_one, count, pause)
+
+    def busy(self, count: int, seconds: float) -> dict[str, Any]:
+        grind = self.grinder.grind.submit(seconds)
+        deadline = time.monotonic() + seconds
+        while not self.grinder.is_grinding():
+            if time.monotonic() > deadline:
+                raise RuntimeError("the grinding call did not start")
+            time.sleep(0.01)
+        measured = timed(self.grinder.add_one, count, 0.001)
+        if not self.grinder.is_grinding():
+            raise RuntimeError("the grinding call ended before the calls beside it")
+        grind.cancel()
+        try:
+            grind.result(timeout=seconds)
+        except rh.CallCancelled:
+            pass
+        return measured
+
+    def lines(self, count: int, pause: float) -> dict[str, Any]:
+        remote = rh.function(print_lines).to(self.box)
+        screen, own = StampedScreen(), sys.stdout
+        sys.stdout = screen  # type: ignore[assignment]
+        try:
+            remote(count, pause)
+        finally:
+            sys.stdout = own
+        delays = screen.delays()
+        if len(delays) != count:
+            raise RuntimeError(f"{len(delays)} of {count} lines arrived")
+        return summary(delays)
+
+    def down(self) -> dict[str, Any]:
+        self.box.teardown()
+        return {}
+
+
+def serve(caller: Caller, answers: TextIO) -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = getattr(caller, request.pop("do"))(**request)
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def main() -> None:
+    # What remote code prints must not stand among the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    caller = Caller(sys.argv[1])
+    try:
+        serve(caller, answers)
+    finally:
+        caller.down()
+
+
+main()

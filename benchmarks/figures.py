@@ -1,0 +1,282 @@
+"""What is measured, how, beside what, and the ratio that is aimed at. One function per figure; README.md says more."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from places import HERE, IDLE, ONE_CORE, Baselines, Ground, Place
+from processes import Program, Trouble, cpu_ns, cpu_ticks, load_average, pss_bytes, run_program
+
+MICROSECONDS, MILLISECONDS, MEGABYTES, PERCENT = "µs", "ms", "MB", "%"
+DIVISOR = {MICROSECONDS: 1e3, MILLISECONDS: 1e6}  # of nanoseconds
+
+PACED_SECONDS = 0.01
+LINE_SECONDS = 0.01
+IDLE_CONNECTIONS = 1000
+IDLE_SECONDS = 5
+
+
+@dataclass
+class Sample:
+    """One figure of one round. `measured` and `minimum` are in the figure's unit, as is `baseline`."""
+
+    measured: float
+    minimum: float
+    baseline: float | None = None
+    cpu_us: float | None = None
+    facts: dict[str, float] = field(default_factory=dict)  # what the note is made of: medians of these over the rounds
+    load: float = field(default_factory=load_average)
+
+    @property
+    def ratio(self) -> float | None:
+        return self.measured / self.baseline if self.baseline else None
+
+
+@dataclass(frozen=True)
+class Target:
+    """At most `limit` times the baseline; or at most `limit` in the figure's own unit where it has no baseline.
+
+    Without a limit the figure is shown, not judged.
+    """
+
+    limit: float | None
+    beside: str = ""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a measuring function gets."""
+
+    place: Place
+    baselines: Baselines
+    ground: Ground
+    quick: bool
+
+    @property
+    def regime(self) -> str:
+        return self.place.regime
+
+    @property
+    def core(self) -> int | None:
+        return self.baselines.core_of(self.regime)
+
+
+@dataclass(frozen=True)
+class Figure:
+    key: str
+    what: str
+    unit: str
+    targets: dict[str, Target]  # by regime: those that it is measured in
+    measure: Callable[[Bench], Sample]
+    note: str = ""  # formatted with the facts of its samples
+    why: dict[str, str] = field(default_factory=dict)  # by regime: why it falls short, where it is known to
+
+
+def latency(measured: dict[str, Any], baseline: dict[str, float], unit: str = MICROSECONDS) -> Sample:
+    divisor = DIVISOR[unit]
+    sample = Sample(measured["median_ns"] / divisor, measured["minimum_ns"] / divisor, baseline["median_ns"] / divisor)
+    sample.facts["p99"] = measured["p99_ns"] / divisor
+    if "cpu_ns" in measured:
+        sample.cpu_us = measured["cpu_ns"] / 1000
+        sample.facts.update(measured["cpu_parts_us"])
+        sample.facts["cpu_baseline"] = baseline.get("cpu_ns", 0) / 1000
+        sample.facts["rate"] = measured["count"] / measured["elapsed_ns"] * 1e9
+    return sample
+
+
+def echo_cpp(bench: Bench) -> Sample:
+    unix = bench.baselines.ping_pong(bench.regime, "U")
+    baseline = bench.baselines.ping_pong(bench.regime, "T")
+    sample = latency(bench.place.echo_calls(1000 if bench.quick else 5000), baseline)
+    sample.facts["unix"] = unix["median_ns"] / 1000
+    return sample
+
+
+def call_py(bench: Bench) -> Sample:
+    raw = bench.baselines.python_calls(bench.regime)
+    baseline = bench.baselines.ping_pong(bench.regime, "T")
+    sample = latency(bench.place.python_calls(1000 if bench.quick else 5000), baseline)
+    sample.facts["raw"] = raw["median_ns"] / 1000
+    return sample
+
+
+def call_paced(bench: Bench) -> Sample:
+    paced = bench.baselines.ping_pong(bench.regime, "T", int(PACED_SECONDS * 1e6))
+    baseline = bench.baselines.ping_pong(bench.regime, "T")
+    sample = latency(bench.place.python_calls(50 if bench.quick else 200, PACED_SECONDS), baseline)
+    sample.facts["paced"] = paced["median_ns"] / 1000
+    return sample
+
+
+def call_busy(bench: Bench) -> Sample:
+    bench.place.send()
+    measured = bench.place.ask("busy", count=20 if bench.quick else 100, seconds=30, timeout=90)
+    return latency(measured, {"median_ns": bench.place.switch_interval * 1e9}, MILLISECONDS)
+
+
+def cold(bench: Bench) -> Sample:
+    argv = [sys.executable, str(HERE / "cold_start.py"), "cold"]
+    # In a state folder of its own, where nothing has ever run.
+    runs = []
+    for number in range(1 if bench.quick else 3):
+        baseline = bench.baselines.python_start(bench.regime)
+        state = os.path.join(bench.ground.env["ROUNDHOUSE_STATE"], f"cold-{time.monotonic_ns()}-{number}")
+        env = dict(bench.ground.env, ROUNDHOUSE_STATE=state)
+        taken = json.loads(run_program(argv, bench.core, env))
+        runs.append(dict(taken, p_ns=baseline["median_ns"]))
+    middle = {name: statistics.median(run[name] for run in runs) / 1e6 for name in runs[0]}
+    sample = Sample(middle["cold_ns"], min(run["cold_ns"] for run in runs) / 1e6, middle["p_ns"])
+    sample.facts.update({name.removesuffix("_ns"): middle[name] for name in middle})
+    return sample
+
+
+def log_line(bench: Bench) -> Sample:
+    paced = bench.baselines.ping_pong(bench.regime, "T", int(LINE_SECONDS * 1e6))
+    baseline = bench.baselines.ping_pong(bench.regime, "T")
+    count = 50 if bench.quick else 200
+    sample = latency(bench.place.ask("lines", count=count, pause=LINE_SECONDS, timeout=60), baseline)
+    sample.facts["paced"] = paced["median_ns"] / 1000
+    return sample
+
+
+def memory_mb(place: Place) -> tuple[float, float]:
+    daemon, keeper = (pss_bytes(place.pids[name]) / 1e6 for name in ("daemon", "keeper"))
+    return daemon, keeper
+
+
+def idle_memory(bench: Bench) -> Sample:
+    time.sleep(0.3)
+    daemon, keeper = memory_mb(bench.place)
+    sample = Sample(daemon + keeper, daemon + keeper)
+    sample.facts.update(daemon=daemon, keeper=keeper)
+    return sample
+
+
+def idle_connections(bench: Bench) -> Sample:
+    argv = [sys.executable, str(HERE / "idle_connections.py"), bench.place.socket, str(IDLE_CONNECTIONS)]
+    program = Program(argv, bench.core, bench.ground.env)
+    try:
+        program.answer()
+        time.sleep(0.5)
+        daemon, keeper = memory_mb(bench.place)
+    finally:
+        program.end()
+    sample = Sample(daemon + keeper, daemon + keeper)
+    sample.facts.update(daemon=daemon, keeper=keeper)
+    return sample
+
+
+def idle_cpu(bench: Bench) -> Sample:
+    """After calls, with their worker and their client still there: what costs nothing must cost nothing then."""
+    place = bench.place
+    place.python_calls(WARM_CALLS)
+    time.sleep(0.5)
+    ours = [place.pids["daemon"], place.pids["keeper"]]
+    ends = [place.pids["add_one"], place.caller.pid]
+    ticks = sum(map(cpu_ticks, ours))
+    before, ends_before, start = cpu_ns(ours), cpu_ns(ends), time.monotonic_ns()
+    time.sleep(1 if bench.quick else IDLE_SECONDS)
+    elapsed = time.monotonic_ns() - start
+    percent = 100 * (cpu_ns(ours) - before) / elapsed
+    sample = Sample(percent, percent)
+    sample.facts["ticks"] = sum(map(cpu_ticks, ours)) - ticks
+    sample.facts["ends"] = 100 * (cpu_ns(ends) - ends_before) / elapsed
+    return sample
+
+
+WARM_CALLS = 100
+
+CALL_NOTE = (
+    "CPU: client {client:.0f}, daemon {daemon:.0f}, worker {worker:.0f} µs; {rate:,.0f} calls/s; p99 {p99:.0f} µs"
+)
+
+# Taken on the clusters that stay up for the whole run. Where targets name no regime, they hold in both; but on one core
+# what happens every 10 ms is only shown: T itself, at that pace, takes several times as long as T there.
+FIGURES = [
+    Figure(
+        "echo_cpp",
+        "64 bytes, C++ client, daemon, C++ worker, and back",
+        MICROSECONDS,
+        {IDLE: Target(0.35, "T"), ONE_CORE: Target(2, "T")},
+        echo_cpp,
+        "U {unix:.1f} µs; " + CALL_NOTE,
+    ),
+    Figure(
+        "call_py",
+        "f(1) is 2, Python, daemon, Python",
+        MICROSECONDS,
+        {IDLE: Target(0.5, "T"), ONE_CORE: Target(2.5, "T")},
+        call_py,
+        "R {raw:.1f} µs; " + CALL_NOTE,
+    ),
+    Figure(
+        "call_paced",
+        "the same, one call every 10 ms",
+        MICROSECONDS,
+        {IDLE: Target(2.5, "T"), ONE_CORE: Target(None, "T")},
+        call_paced,
+        "T at the same pace {paced:.0f} µs; CPU: client {client:.0f}, daemon {daemon:.0f}, worker {worker:.0f} µs",
+    ),
+    Figure(
+        "call_busy",
+        "the same, while another call computes in that object",
+        MILLISECONDS,
+        {IDLE: Target(2, "I"), ONE_CORE: Target(2, "I")},
+        call_busy,
+        "I is the worker's switch interval; p99 {p99:.1f} ms",
+    ),
+    Figure(
+        "cold",
+        "nothing running, to the first result",
+        MILLISECONDS,
+        {IDLE: Target(4, "P"), ONE_CORE: Target(4, "P")},
+        cold,
+        "up {up:.0f}, to {to:.0f}, first call {call:.1f} ms; besides, import {import:.1f} and teardown {down:.0f} ms",
+    ),
+    Figure(
+        "log_line",
+        "remote print to local screen",
+        MICROSECONDS,
+        {IDLE: Target(2, "T"), ONE_CORE: Target(None, "T")},
+        log_line,
+        "one line every 10 ms, and T at the same pace {paced:.0f} µs; p99 {p99:.0f} µs",
+    ),
+]
+
+# Taken on a cluster of their own while no other of the run's is up: pages shared with it would count for half.
+EMPTY, MANY, QUIET = "empty", "1,000 connections", "nothing calls"
+IDLE_FIGURES = [
+    Figure(
+        "daemon_idle",
+        "memory of daemon and keeper",
+        MEGABYTES,
+        {EMPTY: Target(10)},
+        idle_memory,
+        "daemon {daemon:.1f}, keeper {keeper:.1f} MB",
+    ),
+    Figure(
+        "daemon_idle",
+        "the same with 1,000 idle connections",
+        MEGABYTES,
+        {MANY: Target(40)},
+        idle_connections,
+        "daemon {daemon:.1f}, keeper {keeper:.1f} MB",
+    ),
+    Figure(
+        "daemon_idle",
+        "their processor time when nothing calls",
+        PERCENT,
+        {QUIET: Target(0.05)},  # what prints as 0.0 %
+        idle_cpu,
+        "{ticks:.0f} ticks; the idle worker and client together {ends:.2f} %",
+    ),
+]
+
+__all__ = ["FIGURES", "IDLE_FIGURES", "Bench", "Figure", "Sample", "Target", "Trouble"]

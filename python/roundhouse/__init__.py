@@ -1,0 +1,112 @@
+"""Roundhouse runs ordinary functions and classes on compute outside your own process.
+
+>>> import roundhouse as rh
+>>> box = rh.compute("example").up_if_not()
+>>> def add(a: int, b: int) -> int:
+...     return a + b
+>>> rh.function(add).to(box)(2, 3)
+5
+
+Names are loaded when they are first used, so that the import costs next to nothing, here and in every worker.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from roundhouse._call import Call
+    from roundhouse._cluster import Cluster, compute
+    from roundhouse._cluster import compute as cluster
+    from roundhouse._engine import version as __version__
+    from roundhouse._function import Function, function
+    from roundhouse._function import function as fn
+    from roundhouse._module import Handle, Instance, RemoteClass, cls, handle
+    from roundhouse._module import cls as module
+    from roundhouse.exceptions import (
+        CallCancelled,
+        CallTimeout,
+        InternalError,
+        InvalidName,
+        LaunchError,
+        LimitExceeded,
+        NameTaken,
+        NodeLost,
+        NotAllowed,
+        NotFound,
+        NotSerializable,
+        OutOfMemory,
+        ProtocolError,
+        RemoteError,
+        RoundhouseError,
+        SetupError,
+        Unsupported,
+        WorkerDied,
+        WrongArguments,
+    )
+
+__all__ = [
+    "Call",
+    "CallCancelled",
+    "CallTimeout",
+    "Cluster",
+    "Function",
+    "Handle",
+    "Instance",
+    "InternalError",
+    "InvalidName",
+    "LaunchError",
+    "LimitExceeded",
+    "NameTaken",
+    "NodeLost",
+    "NotAllowed",
+    "NotFound",
+    "NotSerializable",
+    "OutOfMemory",
+    "ProtocolError",
+    "RemoteClass",
+    "RemoteError",
+    "RoundhouseError",
+    "SetupError",
+    "Unsupported",
+    "WorkerDied",
+    "WrongArguments",
+    "__version__",
+    "cls",
+    "cluster",
+    "compute",
+    "fn",
+    "function",
+    "handle",
+    "module",
+]
+
+# Where a name is found, if not in `exceptions` under the same name.
+_WHERE = {
+    "Call": "_call.Call",
+    "Cluster": "_cluster.Cluster",
+    "Function": "_function.Function",
+    "Handle": "_module.Handle",
+    "Instance": "_module.Instance",
+    "RemoteClass": "_module.RemoteClass",
+    "__version__": "_engine.version",
+    "cls": "_module.cls",
+    "cluster": "_cluster.compute",
+    "compute": "_cluster.compute",
+    "fn": "_function.function",
+    "function": "_function.function",
+    "handle": "_module.handle",
+    "module": "_module.cls",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'roundhouse' has no attribute {name!r}")
+    from importlib import import_module
+
+    module, _, called = _WHERE.get(name, f"exceptions.{name}").partition(".")
+    found: object = getattr(import_module(f"roundhouse.{module}"), called)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,11 @@
+"""Stands in for `typing.Generic` while the program runs: importing `typing` costs as much as starting Python."""
+
+from __future__ import annotations
+
+
+class Generic:
+    def __class_getitem__(cls, _: object) -> type:
+        return cls
+
+
+P = R = T = None

@@ -1,0 +1,121 @@
+"""The connection to one node, shared by everything in this process that talks to it, and reopened when it was lost."""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import allocate_lock
+
+from roundhouse import _engine, _json, _raised, _serialize
+from roundhouse._screen import Screen
+from roundhouse.exceptions import NodeLost, from_engine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_CONNECT_SECONDS = 10.0
+
+# By socket, because $ROUNDHOUSE_STATE may change and a name then means another cluster.
+_links: dict[str, Link] = {}
+# Connections of the process that forked this one. They have threads that only it has, so they are kept, untouched.
+_left_behind: list[_engine.Client] = []
+
+
+def link_to(cluster_name: str, socket_path: str) -> Link:
+    return _links.setdefault(socket_path, Link(cluster_name, socket_path))
+
+
+def value_of(outcome: _engine.Outcome) -> Any:
+    """The value that a call returned, or its exception, raised."""
+    kind, encoding, parts, raised = outcome
+    if kind:
+        raise _raised.decode(parts, raised)
+    return _serialize.decode(encoding, parts)
+
+
+def _never_left(error: _engine.EngineError, client: _engine.Client) -> bool:
+    """True when the connection was lost before the call was sent: another may try, and it will not run twice."""
+    lost = error.code == _engine.codes["node_lost"] and error.facts.get("started") == "no"
+    return lost and not client.alive()
+
+
+class Link:
+    def __init__(self, cluster_name: str, socket_path: str) -> None:
+        self.cluster_name = cluster_name
+        self.socket_path = socket_path
+        self._client: _engine.Client | None = None
+        self._pid = os.getpid()
+        self._lock = allocate_lock()
+
+    def client(self) -> _engine.Client:
+        client = self._client
+        if client is not None and client.alive():
+            return client
+        return self._reopen()
+
+    def _reopen(self) -> _engine.Client:
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._lock = allocate_lock()
+            if self._client is not None:
+                _left_behind.append(self._client)
+                self._client = None
+        with self._lock:
+            if self._client is not None and self._client.alive():
+                return self._client
+            software = f"roundhouse {_engine.version} python {sys.version.split()[0]}"
+            try:
+                self._client = _engine.connect(self.socket_path, software, _CONNECT_SECONDS)
+            except _engine.EngineError as error:
+                if not _engine.is_up_local(self.cluster_name):
+                    raise NodeLost(
+                        f"cluster {self.cluster_name!r} is not up. Try: rh.compute({self.cluster_name!r}).up_if_not()",
+                        started="no",
+                    ) from None
+                raise from_engine(error.code, error.message, error.facts) from None
+            return self._client
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None and self._pid == os.getpid():
+            client.close()
+
+    def call(self, service: str, method: str, encoding: int, parts: Sequence[Any]) -> Any:
+        """One call to its end: its value, or its exception."""
+        client = self.client()
+        try:
+            kind, answer, answer_parts, raised = client.call(service, method, encoding, parts, Screen())
+        except _engine.EngineError as error:
+            if not _never_left(error, client):
+                raise from_engine(error.code, error.message, error.facts) from None
+            try:
+                kind, answer, answer_parts, raised = self.client().call(service, method, encoding, parts, Screen())
+            except _engine.EngineError as again:
+                raise from_engine(again.code, again.message, again.facts) from None
+        if kind:
+            raise _raised.decode(answer_parts, raised)
+        return _serialize.decode(answer, answer_parts)
+
+    def start(self, service: str, method: str, encoding: int, parts: Sequence[Any]) -> _engine.Call:
+        client = self.client()
+        try:
+            return client.start(service, method, encoding, parts, Screen())
+        except _engine.EngineError as error:
+            if not _never_left(error, client):
+                raise from_engine(error.code, error.message, error.facts) from None
+            try:
+                return self.client().start(service, method, encoding, parts, Screen())
+            except _engine.EngineError as again:
+                raise from_engine(again.code, again.message, again.facts) from None
+
+    def ask_node(self, method: str, request: dict[str, Any], attachments: Sequence[Any] = ()) -> Any:
+        """Asks the node itself (protocol/node.md)."""
+        return self.call("_node", method, _serialize.JSON, [_json.encode(request), *attachments])
+
+    def ping(self) -> float:
+        try:
+            return self.client().ping(_CONNECT_SECONDS)
+        except _engine.EngineError as error:
+            raise from_engine(error.code, error.message, error.facts) from None

@@ -1,0 +1,66 @@
+#pragma once
+
+// Every bound in one place, so that a reader can add up what a node may take. Units stand last in the names.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace rh::limits {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Frames. A body part of one message never exceeds a chunk; a frame may batch messages up to its own bounds.
+inline constexpr std::size_t k_chunk_bytes = 64 * 1024;
+inline constexpr std::size_t k_frame_header_bytes_max = 128 * 1024;
+inline constexpr std::size_t k_frame_body_bytes_max = 256 * 1024;
+inline constexpr std::size_t k_frame_messages_max = 4096;
+// A body's parts (a pickle and its out-of-band buffers) and its whole length.
+inline constexpr std::size_t k_body_parts_max = 4096;
+inline constexpr std::uint64_t k_body_bytes_max = std::uint64_t{1} << 40;  // 1 TiB: a sanity bound, memory grows as bytes arrive
+
+// Flow control. A sender may have this much of one body, or of one call's output, on its way unacknowledged.
+inline constexpr std::uint64_t k_body_window_bytes = 1024 * 1024;
+inline constexpr std::uint64_t k_output_window_bytes = 256 * 1024;
+
+// Queues. Calls beyond these are refused with Code::limit_exceeded, never silently queued. The worst a stalled client
+// can make the daemon hold is k_calls_per_connection_max chunks.
+inline constexpr std::size_t k_calls_per_connection_max = 4096;
+inline constexpr std::size_t k_calls_per_worker_max = 4096;
+inline constexpr std::size_t k_connections_max = 4096;
+inline constexpr std::size_t k_services_max = 10'000;
+inline constexpr std::size_t k_workers_max = 512;
+inline constexpr std::size_t k_worker_threads_max = 64;
+inline constexpr std::size_t k_write_batch_bytes = 256 * 1024;
+inline constexpr std::size_t k_read_buffer_bytes = 256 * 1024;
+
+// HTTP, before the Upgrade.
+inline constexpr std::size_t k_http_head_bytes_max = 16 * 1024;
+inline constexpr milliseconds k_handshake_timeout{10'000};
+
+// Names of services, clusters and methods: shown to people, put into paths.
+inline constexpr std::size_t k_name_bytes_max = 128;
+inline constexpr std::size_t k_cluster_name_bytes_max = 64;
+
+// Error texts, so that a failure never carries a gigabyte home.
+inline constexpr std::size_t k_error_text_bytes_max = 32 * 1024;
+inline constexpr std::size_t k_stderr_tail_bytes = 64 * 1024;
+
+// What is kept of a worker's stdout and stderr files; more is cut from their front.
+inline constexpr std::uint64_t k_log_file_bytes_kept = 8 * 1024 * 1024;
+
+// Waits.
+inline constexpr milliseconds k_start_timeout{20'000};
+inline constexpr milliseconds k_worker_start_timeout{60'000};
+inline constexpr milliseconds k_stop_grace{2'000};
+inline constexpr milliseconds k_cancel_grace{2'000};
+inline constexpr milliseconds k_reconnect_grace{10'000};
+
+// Waiting for an answer (measured in benchmarks/): spin this long, then block.
+inline constexpr microseconds k_spin{60};
+// A call that lasts longer than this, give or take, gives up the right to read its worker's socket.
+inline constexpr microseconds k_watch_tick{200};
+
+}  // namespace rh::limits

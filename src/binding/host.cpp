@@ -1,0 +1,259 @@
+#include "binding/host.h"
+
+#include <nanobind/stl/string.h>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "binding/buffers.h"
+#include "binding/errors.h"
+#include "worker/host.h"
+
+namespace rh::binding {
+
+namespace {
+
+// Which thread runs which call, and the thread that interrupts them. The reading thread only queues a cancel, because
+// interrupting takes the GIL, which user code may hold for long.
+class Canceller {
+public:
+    explicit Canceller(nb::handle runner) : runner_(runner) {}
+    ~Canceller() { stop(); }
+
+    // Called without the GIL, before the call can touch Python.
+    void begin(std::uint64_t id) {
+        const std::lock_guard lock(mutex_);
+        running_[id] = Running{PyThread_get_thread_ident(), false};
+    }
+
+    // Called with the GIL by the call's own thread. An exception that was raised asynchronously but has not come out
+    // yet is taken back, so that it can never hit the thread's next call. True when the call was asked to stop.
+    bool end(std::uint64_t id) {
+        bool cancelled = false;
+        unsigned long thread = 0;
+        {
+            const std::lock_guard lock(mutex_);
+            const auto found = running_.find(id);
+            if (found == running_.end()) return false;
+            cancelled = found->second.cancelled;
+            thread = found->second.thread;
+            running_.erase(found);
+        }
+        if (cancelled) PyThreadState_SetAsyncExc(thread, nullptr);
+        return cancelled;
+    }
+
+    void queue(std::uint64_t id) {
+        const std::lock_guard lock(mutex_);
+        if (stopping_) return;
+        asked_.push_back(id);
+        if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
+        wake_.notify_one();
+    }
+
+    // Without the GIL.
+    void stop() {
+        std::thread thread;
+        {
+            const std::lock_guard lock(mutex_);
+            stopping_ = true;
+            thread.swap(thread_);
+            wake_.notify_one();
+        }
+        if (thread.joinable()) thread.join();
+    }
+
+private:
+    struct Running {
+        unsigned long thread = 0;
+        bool cancelled = false;
+    };
+
+    void work() {
+        for (;;) {
+            std::uint64_t id = 0;
+            {
+                std::unique_lock lock(mutex_);
+                wake_.wait(lock, [this] { return stopping_ || !asked_.empty(); });
+                if (stopping_) return;
+                id = asked_.front();
+                asked_.pop_front();
+                const auto found = running_.find(id);
+                if (found == running_.end()) continue;
+                found->second.cancelled = true;
+            }
+            const nb::gil_scoped_acquire gil;
+            interrupt(id);
+        }
+    }
+
+    void interrupt(std::uint64_t id) {
+        try {
+            if (nb::cast<bool>(runner_.attr("cancel")(id))) return;
+            const nb::object type = runner_.attr("cancelled_type");
+            // end() needs the GIL, which is held here: a call that is still listed cannot end before this is through.
+            const std::lock_guard lock(mutex_);
+            const auto found = running_.find(id);
+            if (found != running_.end()) PyThreadState_SetAsyncExc(found->second.thread, type.ptr());
+        } catch (nb::python_error& error) {
+            error.discard_as_unraisable("cancelling a call");
+        }
+    }
+
+    nb::handle runner_;  // kept alive by the PyRunner
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::unordered_map<std::uint64_t, Running> running_;
+    std::deque<std::uint64_t> asked_;
+    std::thread thread_;  // started by the first cancel
+    bool stopping_ = false;
+};
+
+Error error_from(nb::handle tuple) {
+    Error error(code_from_number(nb::cast<std::uint32_t>(tuple[0])), nb::cast<std::string>(tuple[1]));
+    for (const auto [key, value] : nb::cast<nb::dict>(tuple[2])) {
+        error.context.emplace_back(nb::cast<std::string>(key), nb::cast<std::string>(value));
+    }
+    return error;
+}
+
+class PyRunner final : public worker::Runner {
+public:
+    explicit PyRunner(nb::object runner) : runner_(std::move(runner)), run_(runner_.attr("run")), canceller_(runner_) {}
+
+    Outcome run(worker::Incoming& call) override {
+        canceller_.begin(call.id);
+        const nb::gil_scoped_acquire gil;
+        try {
+            nb::object result;
+            try {
+                result = run_(call.id, nb::str(call.service.data(), call.service.size()),
+                              nb::str(call.method.data(), call.method.size()), static_cast<int>(call.body.encoding),
+                              python_parts(std::move(call.body)), nb::bytes(call.session.data(), call.session.size()),
+                              call.deadline_ms);
+            } catch (...) {
+                // The runner catches what user code raises, so this is a cancel that struck in the runner itself, or a
+                // bug.
+                if (!canceller_.end(call.id)) throw;
+                return Outcome::failed(Error(Code::cancelled, "the call was cancelled"));
+            }
+            canceller_.end(call.id);
+            return outcome_from(result);
+        } catch (nb::python_error& error) {
+            canceller_.end(call.id);
+            return Outcome::failed(Error(Code::internal, std::string("the Python worker failed: ") + error.what()));
+        } catch (const std::exception& error) {
+            return Outcome::failed(Error(Code::internal, std::string("the Python worker failed: ") + error.what()));
+        }
+    }
+
+    void cancel(std::uint64_t id) override { canceller_.queue(id); }
+
+    void start_thread() override {
+        const nb::gil_scoped_acquire gil;
+        try {
+            runner_.attr("start_thread")();
+        } catch (nb::python_error& error) {
+            // Calls then queue behind those that run; the next one asks for a thread again.
+            error.discard_as_unraisable("starting a thread for calls");
+        }
+    }
+
+    std::vector<std::string> services() override {
+        const nb::gil_scoped_acquire gil;
+        std::vector<std::string> names;
+        try {
+            for (const nb::handle name : nb::cast<nb::list>(runner_.attr("services")())) {
+                names.push_back(nb::cast<std::string>(name));
+            }
+        } catch (nb::python_error& error) {
+            error.discard_as_unraisable("listing services");
+        }
+        return names;
+    }
+
+    void stop() { canceller_.stop(); }
+
+private:
+    static Outcome outcome_from(nb::handle result) {
+        Outcome outcome;
+        const int kind = nb::cast<int>(result[0]);
+        if (kind == static_cast<int>(Outcome::Kind::failed)) return Outcome::failed(error_from(result[4]));
+        outcome.body = copy_body(encoding_from(nb::cast<int>(result[1])), nb::object(result[2]));
+        if (kind == static_cast<int>(Outcome::Kind::raised)) {
+            outcome.kind = Outcome::Kind::raised;
+            const nb::object raised = result[3];
+            outcome.raised = Raised{nb::cast<std::string>(raised[0]), nb::cast<std::string>(raised[1]),
+                                    nb::cast<std::string>(raised[2])};
+        }
+        return outcome;
+    }
+
+    nb::object runner_;
+    nb::object run_;
+    Canceller canceller_;
+};
+
+class PyHost {
+public:
+    PyHost(const std::string& socket_path, const std::string& worker_id, const std::string& language, nb::object runner)
+        : runner_(std::make_unique<PyRunner>(std::move(runner))) {
+        std::optional<Result<std::unique_ptr<worker::Host>>> connected;
+        {
+            const nb::gil_scoped_release release;
+            connected = worker::Host::connect({socket_path, worker_id, language}, *runner_);
+        }
+        host_ = unwrap(std::move(*connected));
+    }
+
+    void serve() {
+        std::optional<Result<void>> end;
+        {
+            const nb::gil_scoped_release release;
+            end = host_->serve();
+        }
+        unwrap(std::move(*end));
+    }
+
+    void serve_more() {
+        const nb::gil_scoped_release release;
+        host_->serve_more();
+    }
+
+    bool output(std::uint64_t id, int channel, nb::object text) {
+        const std::string_view bytes = text_or_bytes(text);
+        const nb::gil_scoped_release release;
+        return host_->output(id, channel == 2 ? Channel::err : Channel::out, bytes);
+    }
+
+    void stop() {
+        const nb::gil_scoped_release release;
+        host_->stop();
+        runner_->stop();
+    }
+
+private:
+    std::unique_ptr<PyRunner> runner_;
+    std::unique_ptr<worker::Host> host_;
+};
+
+}  // namespace
+
+void bind_host(nb::module_& module) {
+    nb::class_<PyHost>(module, "Host")
+        .def(nb::init<const std::string&, const std::string&, const std::string&, nb::object>(), nb::arg("socket_path"),
+             nb::arg("worker_id"), nb::arg("language"), nb::arg("runner"))
+        .def("serve", &PyHost::serve)
+        .def("serve_more", &PyHost::serve_more)
+        .def("output", &PyHost::output, nb::arg("id"), nb::arg("channel"), nb::arg("text"))
+        .def("stop", &PyHost::stop);
+}
+
+}  // namespace rh::binding

@@ -1,0 +1,100 @@
+#pragma once
+
+// A connection to one node's daemon, shared by all threads of a process. Any thread may start calls and wait for them:
+// the thread that waits reads the socket itself (leader/follower, reader.h), and a background thread reads only while
+// nobody waits. Outlives none of its Calls: they keep it alive. After fork() the child's copy is dead (Code::node_lost)
+// and must be replaced by a new Client.
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/body.h"
+#include "base/result.h"
+
+namespace rh::client {
+
+using Deadline = std::optional<std::chrono::steady_clock::time_point>;
+
+// What to call. Everything is read during start() only.
+struct Request {
+    std::string_view service;
+    std::string_view method;
+    Encoding encoding = Encoding::empty;
+    std::span<const ByteView> parts;
+    std::uint64_t deadline_ms = 0;  // told to the worker; 0: none
+};
+
+// What a waiting thread does besides waiting. Called in that thread, with no lock held.
+class Waiter {
+public:
+    virtual ~Waiter() = default;
+    // Text that the call printed; partial lines and invalid UTF-8 are possible.
+    virtual void on_output(Channel channel, std::string_view text) = 0;
+    // Asked when a signal arrived; true ends the wait with WaitEnd::interrupted.
+    virtual bool interrupted() { return false; }
+};
+
+// Told about a call that nobody waits for, from the thread that happens to read. Must not block for long, and must not
+// call into the Client except Call::grant_output.
+class Observer {
+public:
+    virtual ~Observer() = default;
+    virtual void on_output(Channel channel, std::string_view text) = 0;
+    virtual void on_done() = 0;
+};
+
+enum class WaitEnd { done, deadline, interrupted };
+
+class Connection;  // connection.h: the moving parts
+
+// One call on its way. Thread-safe.
+class Call {
+public:
+    virtual ~Call() = default;
+    virtual bool done() const = 0;
+    // Waits until the call is done, the deadline has passed or a signal asked to stop. Several threads may wait.
+    virtual WaitEnd wait(Deadline deadline, Waiter& waiter) = 0;
+    // The outcome, moved out; only once, only after done().
+    virtual Outcome take_outcome() = 0;
+    // Asks the worker to stop the call. The call is done when its outcome (or the loss of the node) arrives.
+    virtual void cancel() = 0;
+    // Gives up on the answer: the call ends here and now with `error`, and a late result is thrown away.
+    virtual void abandon(Error error) = 0;
+    // Round trip to the worker that runs the call, answered even while user code runs; microseconds.
+    virtual Result<std::chrono::microseconds> ping(Deadline deadline) = 0;
+};
+
+class Client {
+public:
+    struct Options {
+        std::string socket_path;
+        std::string software;  // "roundhouse 0.1.0 python 3.11.7", for people
+    };
+
+    virtual ~Client() = default;
+
+    // Connects, upgrades and shakes hands within `deadline`.
+    static Result<std::shared_ptr<Client>> connect(Options options, Deadline deadline);
+
+    // Sends the call. `observer` may be null: output then waits (bounded by flow control) for a Waiter.
+    virtual Result<std::shared_ptr<Call>> start(const Request& request, std::shared_ptr<Observer> observer) = 0;
+    // Round trip to the daemon; microseconds.
+    virtual Result<std::chrono::microseconds> ping(Deadline deadline) = 0;
+    // False once the connection is lost or closed, or in a forked child.
+    virtual bool alive() const = 0;
+    // Ends every outstanding call with Code::node_lost and joins the background thread. Idempotent.
+    virtual void close() = 0;
+    // This client's session id, hexadecimal.
+    virtual std::string session() const = 0;
+};
+
+// start, wait without a deadline, take_outcome: for callers with nothing else to do.
+Outcome call(Client& client, const Request& request, Waiter& waiter);
+
+}  // namespace rh::client

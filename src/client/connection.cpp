@@ -1,0 +1,397 @@
+#include "client/connection.h"
+
+#include <algorithm>
+#include <csignal>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/ids.h"
+#include "base/limits.h"
+#include "net/unix.h"
+#include "wire/convert.h"
+
+namespace rh::client {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Read = rpc::BlockingLink::Read;
+
+// How long a follower sleeps before it looks for signals: a condition variable does not tell of them.
+constexpr std::chrono::milliseconds k_signal_slice{100};
+// After this long without a waiting caller the background thread watches the socket for news nobody asked for.
+constexpr std::chrono::milliseconds k_quiet{100};
+
+}  // namespace
+
+Result<std::shared_ptr<Client>> Client::connect(Options options, Deadline deadline) {
+    auto connection = std::make_shared<Connection>(random_bytes(k_session_id_bytes), options.socket_path);
+    RH_TRY_VOID(connection->open(options, deadline));
+    // The background thread and outstanding calls hold the connection itself; what callers hold closes it when they let go.
+    Client* const face = connection.get();
+    return std::shared_ptr<Client>(face, [connection = std::move(connection)](Client*) { connection->close(); });
+}
+
+Outcome call(Client& client, const Request& request, Waiter& waiter) {
+    Result<std::shared_ptr<Call>> started = client.start(request, nullptr);
+    if (!started) return Outcome::failed(std::move(started.error()));
+    while ((*started)->wait({}, waiter) == WaitEnd::interrupted) (*started)->cancel();
+    return (*started)->take_outcome();
+}
+
+Connection::Connection(std::string session, std::string path) : session_(std::move(session)), path_(std::move(path)) {}
+
+Connection::~Connection() {
+    if (link_ != nullptr && !link_->usable()) {
+        // A forked child: the thread is its parent's, and so is everything that it guards.
+        if (background_.joinable()) background_.detach();
+        return;
+    }
+    close();
+    // The last reference may fall on the background thread, at its very end.
+    if (background_.joinable()) background_.detach();
+}
+
+Result<void> Connection::open(const Options& options, Deadline deadline) {
+    RH_TRY(Fd socket, net::connect_unix(path_));
+    rpc::Message hello;
+    wire::Hello& about = *hello.mutable_hello();
+    about.set_role(wire::CLIENT);
+    about.set_session(session_);
+    about.set_pid(static_cast<std::uint64_t>(::getpid()));
+    about.set_software(options.software);
+    if (!deadline) deadline = Clock::now() + limits::k_handshake_timeout;
+    RH_TRY(link_, rpc::BlockingLink::open(std::move(socket), hello, deadline, *this));
+    // Signals belong to the program's own threads, above all Ctrl-C to its main thread.
+    sigset_t all;
+    sigset_t before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    background_ = std::thread([self = shared_from_this()] { self->background(); });
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return {};
+}
+
+Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::shared_ptr<Observer> observer) {
+    if (!link_->usable()) return fail(Error(Code::node_lost, "this connection belongs to the process that forked this one; open a new one").with("started", "no"));
+    std::shared_ptr<Pending> call;
+    {
+        const std::scoped_lock lock(mutex_);
+        if (lost_) return fail(Error(why_lost_.code, why_lost_.message).with("started", "no"));
+        if (calls_.size() >= limits::k_calls_per_connection_max)
+            return fail(Code::limit_exceeded, fmt::format("{} calls are outstanding on this connection, the most that are allowed: wait for some of them", calls_.size()));
+        const bool observed = observer != nullptr;
+        call = std::make_shared<Pending>(shared_from_this(), next_stream_++, std::move(observer));
+        calls_.emplace(call->stream_, call);
+        if (observed && ++observed_ == 1) background_wake_.notify_one();
+    }
+    rpc::Message message;
+    message.set_kind(wire::CALL);
+    message.set_stream(call->stream_);
+    message.set_service(request.service.data(), request.service.size());
+    message.set_method(request.method.data(), request.method.size());
+    message.set_session(session_);
+    message.set_sequence(call->stream_);
+    message.set_deadline_ms(request.deadline_ms);
+    if (Result<void> sent = link_->send_gather(message, request.encoding, request.parts); !sent) {
+        // The daemon has at most a part of it, which it throws away: this call has not started, whatever became of the others.
+        {
+            const std::scoped_lock lock(mutex_);
+            calls_.erase(call->stream_);
+            if (call->observer_ != nullptr && !call->done_) --observed_;
+        }
+        lose(sent.error());
+        return fail(Error(sent.error().code, sent.error().message).with("started", "no"));
+    }
+    return std::shared_ptr<Call>(std::move(call));
+}
+
+// --- waiting -------------------------------------------------------------------------------------------------------
+
+template <class Ready>
+WaitEnd Connection::wait(Waiting& waiting, Deadline deadline, Waiter* waiter, Ready ready) {
+    std::unique_lock lock(mutex_);
+    ++activity_;
+    const auto leave = [&](WaitEnd end) {
+        hand_over();
+        return end;
+    };
+    for (;;) {
+        if (ready(lock)) return leave(WaitEnd::done);
+        if (deadline && Clock::now() >= *deadline) return leave(WaitEnd::deadline);
+        bool ask = false;
+        if (!reading_ && !lost_) {
+            Read read = Read::progress;
+            lead(lock, deadline, true, read);
+            ask = read == Read::interrupted;
+        } else {
+            followers_.push_back(&waiting);
+            const auto slice = Clock::now() + k_signal_slice;
+            waiting.wake.wait_until(lock, deadline ? std::min(slice, *deadline) : slice, [&] { return waiting.poked; });
+            ask = !std::exchange(waiting.poked, false);
+            std::erase(followers_, &waiting);
+        }
+        if (ask && waiter != nullptr) {
+            hand_over();
+            lock.unlock();
+            const bool stop = waiter->interrupted();
+            lock.lock();
+            if (stop) return leave(WaitEnd::interrupted);
+        }
+    }
+}
+
+bool Connection::lead(std::unique_lock<std::mutex>& lock, Deadline deadline, bool expects_answer, Read& read) {
+    reading_ = true;
+    lock.unlock();
+    const Result<Read> got = link_->read_some(deadline, expects_answer);
+    if (!got) lose(got.error());
+    lock.lock();
+    reading_ = false;
+    read = got.value_or(Read::progress);
+    return got.has_value();
+}
+
+// This thread will not read for a while: if nobody else does, another one must begin.
+void Connection::hand_over() {
+    if (reading_) return;
+    if (!followers_.empty()) {
+        followers_.front()->poked = true;
+        followers_.front()->wake.notify_one();
+    } else if (observed_ != 0) {
+        background_wake_.notify_one();
+    }
+}
+
+bool Pending::done() const {
+    const std::scoped_lock lock(connection_->mutex_);
+    return done_;
+}
+
+WaitEnd Pending::wait(Deadline deadline, Waiter& waiter) {
+    Connection::Waiting waiting;
+    {
+        const std::scoped_lock lock(connection_->mutex_);
+        waiters_.push_back(&waiting);
+    }
+    const WaitEnd end = connection_->wait(waiting, deadline, &waiter, [&](std::unique_lock<std::mutex>& lock) {
+        // It lets go of the lock, and more may come meanwhile: the last lines stand before the result.
+        while (!output_.empty()) deliver_output(lock, waiter);
+        return done_;
+    });
+    const std::scoped_lock lock(connection_->mutex_);
+    std::erase(waiters_, &waiting);
+    return end;
+}
+
+void Pending::deliver_output(std::unique_lock<std::mutex>& lock, Waiter& waiter) {
+    std::size_t bytes = 0;
+    connection_->hand_over();
+    while (!output_.empty()) {
+        const std::vector<Connection::Text> texts = std::exchange(output_, {});
+        lock.unlock();
+        for (const auto& [channel, text] : texts) {
+            waiter.on_output(channel, text);
+            bytes += text.size();
+        }
+        lock.lock();
+    }
+    if (done_) return;
+    lock.unlock();
+    connection_->grant_output(stream_, bytes);
+    lock.lock();
+}
+
+Outcome Pending::take_outcome() {
+    const std::scoped_lock lock(connection_->mutex_);
+    return std::move(outcome_);
+}
+
+void Pending::abandon(Error error) {
+    // The worker aborts a result that is on its way; one that comes all the same is received and thrown away.
+    cancel();
+    std::unique_lock lock(connection_->mutex_);
+    if (!done_) connection_->finish(lock, *this, Outcome::failed(std::move(error)));
+}
+
+// --- what arrives, on the reading thread ---------------------------------------------------------------------------
+
+Result<void> Connection::on_message(rpc::Message& message, Body body) {
+    switch (message.kind()) {
+        case wire::RESULT: {
+            std::unique_lock lock(mutex_);
+            const auto found = calls_.find(message.stream());
+            if (found == calls_.end()) return {};  // of a call that was abandoned
+            const std::shared_ptr<Pending> call = found->second;
+            finish(lock, *call, wire::outcome_of(message, std::move(body)));
+            return {};
+        }
+        case wire::ABORT: {
+            std::unique_lock lock(mutex_);
+            const auto found = calls_.find(message.stream());
+            if (found == calls_.end()) return {};
+            const std::shared_ptr<Pending> call = found->second;
+            finish(lock, *call, Outcome::failed(wire::error_of(message)));
+            return {};
+        }
+        case wire::OUTPUT:
+            return on_output(message.stream(), static_cast<Channel>(message.channel()), std::string(as_text(body.bytes.view())));
+        case wire::PONG: {
+            const std::scoped_lock lock(mutex_);
+            if (const auto found = pings_.find(message.number()); found != pings_.end()) found->second.answered = true;
+            for (Waiting* waiting : followers_) {
+                waiting->poked = true;
+                waiting->wake.notify_one();
+            }
+            return {};
+        }
+        default: return {};  // of a feature that this build does not know
+    }
+}
+
+Result<void> Connection::on_output(std::uint64_t stream, Channel channel, std::string text) {
+    std::shared_ptr<Pending> call;
+    {
+        const std::scoped_lock lock(mutex_);
+        const auto found = calls_.find(stream);
+        if (found == calls_.end()) return {};
+        call = found->second;
+        if (!call->waiters_.empty() || call->observer_ == nullptr) {
+            call->output_.push_back({channel, std::move(text)});
+            for (Waiting* waiting : call->waiters_) {
+                waiting->poked = true;
+                waiting->wake.notify_one();
+            }
+            return {};
+        }
+    }
+    call->observer_->on_output(channel, text);
+    grant_output(stream, text.size());
+    return {};
+}
+
+void Connection::finish(std::unique_lock<std::mutex>& lock, Pending& call, Outcome outcome) {
+    call.outcome_ = std::move(outcome);
+    call.done_ = true;
+    for (Waiting* waiting : call.waiters_) {
+        waiting->poked = true;
+        waiting->wake.notify_one();
+    }
+    const std::shared_ptr<Observer> observer = call.observer_;
+    if (observer != nullptr) --observed_;
+    calls_.erase(call.stream_);
+    if (observer == nullptr) return;
+    lock.unlock();
+    observer->on_done();
+    lock.lock();
+}
+
+void Connection::lose(const Error& why) {
+    link_->shutdown();
+    std::unique_lock lock(mutex_);
+    if (lost_) return;
+    lost_ = true;
+    why_lost_ = why;
+    while (!calls_.empty()) {
+        const std::shared_ptr<Pending> call = calls_.begin()->second;
+        finish(lock, *call, Outcome::failed(why));
+    }
+    for (Waiting* waiting : followers_) {
+        waiting->poked = true;
+        waiting->wake.notify_one();
+    }
+    background_wake_.notify_one();
+}
+
+// --- control -------------------------------------------------------------------------------------------------------
+
+void Connection::cancel(std::uint64_t stream) {
+    rpc::Message message;
+    message.set_kind(wire::CANCEL);
+    message.set_stream(stream);
+    link_->abort_outgoing(stream);
+    if (const Result<void> sent = link_->send(message); !sent && link_->usable()) lose(sent.error());
+}
+
+void Connection::grant_output(std::uint64_t stream, std::size_t bytes) {
+    rpc::Message credit;
+    credit.set_kind(wire::CREDIT);
+    credit.set_stream(stream);
+    credit.set_channel(wire::STDOUT);
+    credit.set_number(bytes);
+    if (const Result<void> sent = link_->send(credit); !sent && link_->usable()) lose(sent.error());
+}
+
+Result<std::chrono::microseconds> Connection::ping(Deadline deadline) { return ping_stream(0, deadline); }
+
+Result<std::chrono::microseconds> Connection::ping_stream(std::uint64_t stream, Deadline deadline) {
+    if (!link_->usable()) return fail(Error(Code::node_lost, "this connection belongs to the process that forked this one; open a new one").with("started", "no"));
+    rpc::Message message;
+    message.set_kind(wire::PING);
+    message.set_stream(stream);
+    std::uint64_t number = 0;
+    {
+        const std::scoped_lock lock(mutex_);
+        number = next_ping_++;
+        pings_.emplace(number, Ping{});
+    }
+    message.set_number(number);
+    const auto start = Clock::now();
+    if (const Result<void> sent = link_->send(message); !sent) {
+        const std::scoped_lock lock(mutex_);
+        pings_.erase(number);
+        return fail(sent.error());
+    }
+    Waiting waiting;
+    const WaitEnd end = wait(waiting, deadline, nullptr, [&](std::unique_lock<std::mutex>&) { return pings_[number].answered || lost_; });
+    const std::scoped_lock lock(mutex_);
+    pings_.erase(number);
+    if (lost_) return fail(why_lost_);
+    if (end != WaitEnd::done) return fail(Code::timeout, "the ping was not answered in time");
+    return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
+}
+
+bool Connection::alive() const {
+    if (!link_->usable()) return false;
+    const std::scoped_lock lock(mutex_);
+    return !lost_;
+}
+
+void Connection::close() {
+    if (link_ == nullptr || !link_->usable()) return;
+    lose(Error(Code::node_lost, "the connection was closed on this side").with("started", "unknown"));
+    if (background_.joinable() && background_.get_id() != std::this_thread::get_id()) background_.join();
+}
+
+std::string Connection::session() const {
+    std::string hex;
+    for (const char byte : session_) hex += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+    return hex;
+}
+
+// --- the background thread -----------------------------------------------------------------------------------------
+
+void Connection::background() {
+    std::unique_lock lock(mutex_);
+    std::size_t seen = activity_;
+    while (!lost_) {
+        if (background_needed()) {
+            Read read = Read::progress;
+            lead(lock, {}, true, read);
+            if (!background_needed()) hand_over();
+            continue;
+        }
+        // A caller's own reads come first: while callers come and go, stay away from the socket altogether.
+        const bool woken = background_wake_.wait_for(lock, k_quiet, [&] { return lost_ || background_needed(); });
+        if (woken || reading_ || !followers_.empty() || std::exchange(seen, activity_) != activity_) continue;
+        // Quiet: watch for what nobody asked for (a lost daemon, above all) without taking the right to read.
+        lock.unlock();
+        link_->wait_readable();
+        lock.lock();
+        if (lost_ || reading_ || !followers_.empty()) continue;
+        Read read = Read::progress;
+        lead(lock, Clock::now(), false, read);
+    }
+}
+
+}  // namespace rh::client

@@ -1,0 +1,67 @@
+#pragma once
+
+// One framed connection: a client's or a worker's. Owned by the Daemon, on its executor; it ends when its peer closes,
+// breaks the protocol, or close() is called. What the messages mean is the Router's.
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "daemon/worker.h"
+#include "net/unix.h"
+#include "rpc/async_link.h"
+
+namespace rh::daemon {
+
+class Connection;
+
+// What a connection needs of its daemon: told whom it belongs to, and asked about each message.
+class Switchboard {
+public:
+    virtual Result<void> on_hello(Connection& connection, const wire::Hello& hello) = 0;
+    virtual bool relay_from_client(Connection& connection, rpc::Message& message, ByteView body) = 0;
+    virtual bool relay_from_worker(Connection& connection, rpc::Message& message, ByteView body) = 0;
+    virtual void on_node_call(Connection& connection, std::uint64_t stream, std::string method, Body body) = 0;
+    virtual void on_node_result(Connection& connection, std::uint64_t stream, Outcome outcome) = 0;
+
+protected:
+    ~Switchboard() = default;
+};
+
+class Connection final : private rpc::Inbound::Handler {
+public:
+    // A client's stream and where it leads.
+    struct Target {
+        Worker* worker = nullptr;
+        std::uint64_t stream = 0;
+    };
+
+    Connection(std::unique_ptr<net::Stream> stream, net::Peer peer, Switchboard& switchboard, rpc::Cork& cork, const net::asio::any_io_executor& executor);
+
+    // Runs to the end of the connection and returns why it ended.
+    net::asio::awaitable<Error> run(Bytes leftover);
+
+    rpc::AsyncLink& link() { return link_; }
+    const net::Peer& peer() const { return peer_; }
+    void answer(std::uint64_t stream, Outcome outcome);
+
+    std::unordered_map<std::uint64_t, Target> targets;  // a client's calls on their way
+    std::shared_ptr<Worker> worker;                     // whose connection this is; null for a client's
+    std::string session;
+
+private:
+    net::asio::awaitable<void> expect_hello();
+
+    bool relay(rpc::Message& message, ByteView body) override;
+    Result<void> on_message(rpc::Message& message, Body body) override;
+    void on_room(std::uint64_t stream, std::uint64_t bytes) override;
+    Result<void> greet(const wire::Hello& hello);
+
+    const net::Peer peer_;
+    Switchboard& switchboard_;
+    rpc::AsyncLink link_;
+    net::TaskGroup tasks_;
+    net::Event greeted_;
+};
+
+}  // namespace rh::daemon

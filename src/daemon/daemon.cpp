@@ -1,0 +1,96 @@
+#include "daemon/daemon.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "base/limits.h"
+
+namespace rh::daemon {
+
+using net::asio::awaitable;
+
+Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& options)
+    : executor_(executor),
+      workers_(executor, options.keeper_fd, options.state_folder + "/workers", [this](Worker& worker) { on_worker_end(worker); }),
+      router_(services_, executor),
+      follower_(executor, [this](Worker& worker, Channel channel, std::string_view text) { return router_.deliver(worker, channel, text); }),
+      node_({options.cluster_name, options.socket_path, options.state_folder}, services_, workers_, router_),
+      tasks_(executor) {
+    router_.follow_with(follower_);
+    router_.on_idle([this](Worker& worker) { workers_.stop(worker); });
+    workers_.on_start([this](const std::shared_ptr<Worker>& worker) { follower_.add(worker); });
+}
+
+awaitable<void> Daemon::run() {
+    tasks_.spawn(follower_.run());
+    co_await workers_.run();
+    spdlog::info("the keeper is gone: the node ends");
+    for (Session& session : sessions_) session.connection.link().close();
+    follower_.stop();
+    co_await tasks_.stop();
+}
+
+bool Daemon::has_room() const { return sessions_.size() < limits::k_connections_max; }
+
+void Daemon::adopt(std::unique_ptr<net::Stream> stream, net::Peer peer, Bytes leftover) {
+    const auto session = sessions_.emplace(sessions_.end(), std::move(stream), peer, *this);
+    tasks_.spawn(serve(session, std::move(leftover)));
+}
+
+awaitable<void> Daemon::serve(std::list<Session>::iterator session, Bytes leftover) {
+    Connection& connection = session->connection;
+    const Error why = co_await connection.run(std::move(leftover));
+    if (why.code != Code::node_lost) spdlog::warn("a connection from pid {} was ended: {}", connection.peer().pid, why.message);
+    *session->alive = false;
+    if (connection.worker != nullptr) {
+        // Its process is ended, if it has not, so that the keeper tells how; its calls fail then, with the kernel's evidence.
+        connection.worker->connection = nullptr;
+        workers_.end_lost(*connection.worker);
+    } else {
+        router_.drop_client(connection);
+    }
+    sessions_.erase(session);
+}
+
+Result<void> Daemon::on_hello(Connection& connection, const wire::Hello& hello) {
+    if (hello.role() == wire::CLIENT) {
+        connection.session = hello.session();
+        return {};
+    }
+    if (hello.role() != wire::WORKER) return fail(Code::protocol, "a peer of an unknown role said hello");
+    const std::shared_ptr<Worker> worker = workers_.find(hello.worker());
+    if (worker == nullptr || worker->connection != nullptr)
+        return fail(Code::not_allowed, fmt::format("this node has started no worker \"{:.64}\" that is not connected yet", hello.worker()));
+    worker->connection = &connection;
+    worker->language = hello.language();
+    connection.worker = worker;
+    worker->ready.set();
+    return {};
+}
+
+void Daemon::on_worker_end(Worker& worker) {
+    if (!worker.stopping) spdlog::warn("worker {}: {}", worker.id, worker.end->message);
+    for (const auto& service : services_.all()) {
+        if (service->worker.get() == &worker) service->dead = worker.end;
+    }
+    router_.drop_worker(worker, *worker.end);
+    follower_.remove(worker);
+    if (worker.connection != nullptr) worker.connection->link().close();
+}
+
+void Daemon::on_node_call(Connection& connection, std::uint64_t stream, std::string method, Body body) {
+    for (Session& session : sessions_) {
+        if (&session.connection == &connection) tasks_.spawn(answer({&connection, stream, session.alive}, std::move(method), std::move(body)));
+    }
+}
+
+awaitable<void> Daemon::answer(Node::Asker asker, std::string method, Body body) {
+    Outcome outcome = co_await node_.call(std::move(method), std::move(body), asker);
+    if (Connection* const connection = asker.get()) connection->answer(asker.stream, std::move(outcome));
+}
+
+void Daemon::on_node_result(Connection& connection, std::uint64_t stream, Outcome outcome) {
+    router_.on_own_result(*connection.worker, stream, std::move(outcome));
+}
+
+}  // namespace rh::daemon

@@ -1,0 +1,61 @@
+#pragma once
+
+// The node's server. Owns everything in this folder, on one executor: connections, the tables of services and workers,
+// and what passes between them. bin/daemon_main.cpp gives it an HTTP server to take connections from. run() ends when the
+// keeper does, or at stop().
+
+#include <list>
+#include <memory>
+
+#include "daemon/api.h"
+#include "daemon/node.h"
+
+namespace rh::daemon {
+
+class Daemon final : public Api, private Switchboard {
+public:
+    struct Options {
+        std::string cluster_name;
+        std::string state_folder;
+        std::string socket_path;
+        int keeper_fd = -1;
+    };
+
+    Daemon(const net::asio::any_io_executor& executor, const Options& options);
+
+    net::asio::awaitable<void> run();
+
+    void adopt(std::unique_ptr<net::Stream> stream, net::Peer peer, Bytes leftover) override;
+    bool has_room() const override;
+
+private:
+    struct Session {
+        Session(std::unique_ptr<net::Stream> stream, net::Peer peer, Daemon& daemon)
+            : connection(std::move(stream), peer, daemon, daemon.cork_, daemon.executor_), alive(std::make_shared<bool>(true)) {}
+
+        Connection connection;
+        std::shared_ptr<bool> alive;  // shared with the coroutines that owe it an answer
+    };
+
+    net::asio::awaitable<void> serve(std::list<Session>::iterator session, Bytes leftover);
+    net::asio::awaitable<void> answer(Node::Asker asker, std::string method, Body body);
+    void on_worker_end(Worker& worker);
+
+    Result<void> on_hello(Connection& connection, const wire::Hello& hello) override;
+    bool relay_from_client(Connection& connection, rpc::Message& message, ByteView body) override { return router_.from_client(connection, message, body); }
+    bool relay_from_worker(Connection& connection, rpc::Message& message, ByteView body) override { return router_.from_worker(connection, message, body); }
+    void on_node_call(Connection& connection, std::uint64_t stream, std::string method, Body body) override;
+    void on_node_result(Connection& connection, std::uint64_t stream, Outcome outcome) override;
+
+    net::asio::any_io_executor executor_;
+    rpc::Cork cork_;
+    Services services_;
+    Workers workers_;
+    Router router_;
+    Follower follower_;
+    Node node_;
+    std::list<Session> sessions_;
+    net::TaskGroup tasks_;
+};
+
+}  // namespace rh::daemon

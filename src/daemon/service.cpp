@@ -1,0 +1,80 @@
+#include "daemon/service.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace rh::daemon {
+
+namespace {
+
+// Levenshtein's distance, for "did you mean"; names are short.
+std::size_t distance(std::string_view a, std::string_view b) {
+    std::vector<std::size_t> row(b.size() + 1);
+    for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+    for (std::size_t i = 1; i <= a.size(); ++i) {
+        std::size_t diagonal = std::exchange(row[0], i);
+        for (std::size_t j = 1; j <= b.size(); ++j) {
+            const std::size_t change = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+            diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, change}));
+        }
+    }
+    return row.back();
+}
+
+}  // namespace
+
+std::string_view kind_name(Service::Kind kind) {
+    switch (kind) {
+        case Service::Kind::function: return "function";
+        case Service::Kind::klass: return "class";
+        case Service::Kind::instance: return "instance";
+    }
+    return "function";
+}
+
+std::shared_ptr<Service> Services::find(std::string_view name) const {
+    const auto found = by_name_.find(name);
+    return found == by_name_.end() ? nullptr : found->second;
+}
+
+Result<std::shared_ptr<Service>> Services::get(std::string_view name) const {
+    if (std::shared_ptr<Service> service = find(name)) return service;
+    std::string there;
+    std::string nearest;
+    std::size_t least = 3;
+    std::size_t listed = 0;
+    for (const auto& [known, service] : by_name_) {
+        if (listed++ < 20) there += (there.empty() ? "" : ", ") + known;
+        if (const std::size_t far = distance(name.substr(0, 128), known); far < least) {
+            least = far;
+            nearest = known;
+        }
+    }
+    std::string message = fmt::format("there is no service \"{:.128}\" here", name);
+    if (!nearest.empty()) message += fmt::format("; did you mean \"{}\"?", nearest);
+    message += there.empty() ? " (nothing is deployed yet: send a function or class with .to())" : fmt::format(" (there are: {}{})", there, listed > 20 ? ", ..." : "");
+    return fail(Error(Code::not_found, std::move(message)).with("name", std::string(name.substr(0, 128))).with("started", "no"));
+}
+
+void Services::erase(std::string_view name) {
+    if (const auto found = by_name_.find(name); found != by_name_.end()) by_name_.erase(found);
+}
+
+std::string Services::free_name(std::string_view stem) const {
+    std::string name(stem);
+    for (int number = 2; by_name_.count(name) != 0; ++number) name = fmt::format("{}-{}", stem, number);
+    return name;
+}
+
+std::vector<std::shared_ptr<Service>> Services::all() const {
+    std::vector<std::shared_ptr<Service>> list;
+    for (const auto& [name, service] : by_name_) list.push_back(service);
+    return list;
+}
+
+bool Services::uses(const Worker& worker) const {
+    return std::any_of(by_name_.begin(), by_name_.end(),
+                       [&](const auto& entry) { return entry.second->worker.get() == &worker && !entry.second->dead; });
+}
+
+}  // namespace rh::daemon

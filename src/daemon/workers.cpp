@@ -1,0 +1,129 @@
+#include "daemon/workers.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/ids.h"
+#include "base/limits.h"
+#include "net/unix.h"
+
+namespace rh::daemon {
+
+using net::asio::awaitable;
+
+Workers::Workers(const net::asio::any_io_executor& executor, int keeper_fd, std::string folder, OnEnd on_end)
+    : executor_(executor),
+      keeper_(net::adopt_unix(executor, Fd(keeper_fd))),
+      folder_(std::move(folder)),
+      on_end_(std::move(on_end)),
+      tasks_(executor) {
+    ::mkdir(folder_.c_str(), 0700);
+}
+
+awaitable<void> Workers::run() {
+    process::KeeperDecoder decoder;
+    std::byte buffer[4096];
+    for (;;) {
+        const Result<void> readable = co_await keeper_->wait_readable();
+        if (!readable) break;
+        const Result<std::size_t> count = keeper_->try_read(buffer);
+        if (!count) break;
+        decoder.feed({buffer, *count});
+        for (;;) {
+            process::KeeperMessage message;
+            const Result<bool> whole = decoder.next(message);
+            if (!whole) co_return;
+            if (!*whole) break;
+            on_keeper(std::move(message));
+        }
+    }
+    keeper_->close();
+    co_await tasks_.stop();
+}
+
+Result<std::shared_ptr<Worker>> Workers::start(Command command) {
+    if (by_id_.size() >= limits::k_workers_max)
+        return fail(Code::limit_exceeded, fmt::format("{} workers run on this node, the most that are allowed: delete services that are not needed", by_id_.size()));
+    auto worker = std::make_shared<Worker>(executor_, random_hex(6));
+    worker->stdout_path = fmt::format("{}/{}.out", folder_, worker->id);
+    worker->stderr_path = fmt::format("{}/{}.err", folder_, worker->id);
+    command.env.push_back("ROUNDHOUSE_WORKER=" + worker->id);
+    by_id_.emplace(worker->id, worker);
+    if (on_start_) on_start_(worker);
+    tell(process::Start{worker->id, std::move(command.argv), std::move(command.env), std::move(command.cwd), worker->stdout_path, worker->stderr_path});
+    return worker;
+}
+
+std::shared_ptr<Worker> Workers::find(std::string_view id) const {
+    const auto found = by_id_.find(id);
+    return found == by_id_.end() ? nullptr : found->second;
+}
+
+void Workers::stop(Worker& worker) {
+    if (std::exchange(worker.stopping, true)) return;
+    tell(process::End{worker.id, static_cast<std::uint32_t>(limits::k_stop_grace.count())});
+}
+
+void Workers::end_lost(Worker& worker) {
+    // The grace lets a process that is just exiting tell its own exit code.
+    if (!worker.end && !worker.stopping) tell(process::End{worker.id, static_cast<std::uint32_t>(limits::k_stop_grace.count())});
+}
+
+void Workers::shut_down() { tell(process::Shutdown{}); }
+
+std::vector<std::shared_ptr<Worker>> Workers::all() const {
+    std::vector<std::shared_ptr<Worker>> list;
+    for (const auto& [id, worker] : by_id_) list.push_back(worker);
+    return list;
+}
+
+void Workers::on_keeper(process::KeeperMessage message) {
+    if (auto* started = std::get_if<process::Started>(&message)) {
+        if (const auto worker = find(started->id)) worker->pid = started->pid;
+    } else if (auto* failed = std::get_if<process::StartFailed>(&message)) {
+        end(failed->id, Error(Code::setup_failed, failed->what).with("errno", std::to_string(failed->error_number)));
+    } else if (auto* exited = std::get_if<process::Exited>(&message)) {
+        if (const auto worker = find(exited->id)) end(exited->id, describe_end(*worker, *exited));
+    } else if (auto* inventory = std::get_if<process::Inventory>(&message)) {
+        // Workers of a daemon before this one. Their calls are lost and their callers know; their names are not known here.
+        for (const process::Started& left : inventory->workers) tell(process::End{left.id, 0});
+    }
+}
+
+void Workers::end(const std::string& id, Error why) {
+    const std::shared_ptr<Worker> worker = find(id);
+    if (worker == nullptr) return;
+    by_id_.erase(id);
+    worker->end = std::move(why);
+    on_end_(*worker);
+    // What a worker printed is kept where its end needs explaining.
+    if (worker->stopping) {
+        ::unlink(worker->stdout_path.c_str());
+        ::unlink(worker->stderr_path.c_str());
+    }
+    worker->ready.set();
+    worker->ended.set();
+}
+
+void Workers::tell(const process::KeeperMessage& message) {
+    process::append_keeper_message(unsent_, message);
+    if (!writing_) {
+        writing_ = true;
+        tasks_.spawn(write_later());
+    }
+}
+
+awaitable<void> Workers::write_later() {
+    while (!unsent_.empty()) {
+        const Result<std::size_t> count = keeper_->try_write(unsent_.view());
+        if (!count) break;
+        unsent_ = Bytes(unsent_.view().subspan(*count));
+        if (unsent_.empty()) break;
+        const Result<void> writable = co_await keeper_->wait_writable();
+        if (!writable) break;
+    }
+    writing_ = false;
+}
+
+}  // namespace rh::daemon

@@ -1,0 +1,65 @@
+#pragma once
+
+// The workers of this node, and the daemon's end of its keeper's socket: asks for processes and hears how they ended. On
+// the daemon's executor; run() ends when the keeper does, which is the end of the node.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "daemon/worker.h"
+#include "net/stream.h"
+#include "process/keeper_messages.h"
+
+namespace rh::daemon {
+
+class Workers {
+public:
+    // What one is started with.
+    struct Command {
+        std::vector<std::string> argv;
+        std::vector<std::string> env;
+        std::string cwd;
+    };
+    using OnStart = std::function<void(const std::shared_ptr<Worker>&)>;
+    using OnEnd = std::function<void(Worker&)>;
+
+    Workers(const net::asio::any_io_executor& executor, int keeper_fd, std::string folder, OnEnd on_end);
+    // Called for each before its process is asked for.
+    void on_start(OnStart on_start) { on_start_ = std::move(on_start); }
+
+    // Reads what the keeper says until it closes.
+    net::asio::awaitable<void> run();
+
+    // Asks for a process; worker.ready is set at its hello, or when it could not start or ended, and worker.end is then set.
+    Result<std::shared_ptr<Worker>> start(Command command);
+    std::shared_ptr<Worker> find(std::string_view id) const;
+    // Ends it with everything that came from it.
+    void stop(Worker& worker);
+    // Its connection was lost: kills the process unless the keeper has already seen it end, so that its end is known.
+    void end_lost(Worker& worker);
+    // Ends the node.
+    void shut_down();
+
+    std::vector<std::shared_ptr<Worker>> all() const;
+
+private:
+    void tell(const process::KeeperMessage& message);
+    void on_keeper(process::KeeperMessage message);
+    void end(const std::string& id, Error why);
+    net::asio::awaitable<void> write_later();
+
+    net::asio::any_io_executor executor_;
+    std::unique_ptr<net::Stream> keeper_;
+    const std::string folder_;
+    OnStart on_start_;
+    OnEnd on_end_;
+    Bytes unsent_;
+    bool writing_ = false;
+    net::TaskGroup tasks_;
+    std::map<std::string, std::shared_ptr<Worker>, std::less<>> by_id_;
+};
+
+}  // namespace rh::daemon

@@ -1,0 +1,29 @@
+#pragma once
+
+// Accepts connections, reads one HTTP request's head from each, and on `Upgrade: roundhouse` hands the stream to the
+// daemon. Everything else is answered and closed. On the daemon's executor; stop() ends it.
+
+#include "daemon/api.h"
+#include "net/task_group.h"
+#include "net/unix.h"
+
+namespace rh::http {
+
+class Server {
+public:
+    Server(const net::asio::any_io_executor& executor, net::UnixListener listener, daemon::Api& api);
+
+    void start();
+    net::asio::awaitable<void> stop();
+
+private:
+    net::asio::awaitable<void> accept();
+    net::asio::awaitable<void> handle(net::Accepted accepted);
+
+    net::asio::any_io_executor executor_;
+    net::UnixListener listener_;
+    daemon::Api& api_;
+    net::TaskGroup tasks_;
+};
+
+}  // namespace rh::http

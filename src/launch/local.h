@@ -1,0 +1,33 @@
+#pragma once
+
+// Local clusters: a keeper and a daemon on this machine, in a state folder of their own. Nothing to install, no root.
+// up() is safe against any number of starters at once, stale locks and stale sockets.
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace rh::launch {
+
+struct LocalCluster {
+    std::string name;
+    std::string state_folder;  // $ROUNDHOUSE_STATE/clusters/NAME, or its default
+    std::string socket_path;   // in the runtime folder: socket paths may have 107 bytes
+};
+
+// Where the cluster of that name lives on this machine, whether or not it runs. Code::invalid_name for a bad name.
+Result<LocalCluster> locate_local(std::string_view name);
+
+// Starts keeper and daemon unless they run, and waits until the daemon answers. `daemon_binary` is the path of
+// roundhoused. Code::launch_failed with the reason and the end of the daemon's log otherwise.
+Result<void> up_local(const LocalCluster& cluster, std::string_view daemon_binary, std::chrono::milliseconds timeout);
+
+// True when its daemon accepts connections.
+bool is_up_local(const LocalCluster& cluster);
+
+// Ends everything on it and waits until no process, socket or lock is left; also when the daemon or keeper was killed.
+Result<void> down_local(const LocalCluster& cluster, std::chrono::milliseconds timeout);
+
+}  // namespace rh::launch

@@ -1,0 +1,220 @@
+#include "process/keeper_messages.h"
+
+#include <fmt/format.h>
+
+#include "base/bug.h"
+
+namespace rh::process {
+
+namespace {
+
+// Numbers of the kinds: both ends are one binary, but a daemon may be replaced under a living keeper. Never renumber.
+enum class Kind : std::uint8_t {
+    start = 1,
+    signal = 2,
+    end = 3,
+    shutdown = 4,
+    started = 5,
+    start_failed = 6,
+    exited = 7,
+    inventory = 8,
+};
+
+constexpr std::size_t k_length_bytes = 4;
+
+class Writer {
+public:
+    explicit Writer(Bytes& out) : out_(out) {}
+
+    template <class Integer>
+    void integer(Integer value) {
+        auto bits = static_cast<std::make_unsigned_t<Integer>>(value);
+        std::byte* to = out_.extend(sizeof bits);
+        for (std::size_t i = 0; i < sizeof bits; ++i) to[i] = static_cast<std::byte>((bits >> (8 * i)) & 0xff);
+    }
+    void text(std::string_view value) {
+        integer(static_cast<std::uint32_t>(value.size()));
+        out_.append(as_byte_view(value));
+    }
+    void list(const std::vector<std::string>& values) {
+        integer(static_cast<std::uint32_t>(values.size()));
+        for (const auto& value : values) text(value);
+    }
+
+private:
+    Bytes& out_;
+};
+
+// Reads fields in order. After the first one that is not there, `ok` is false and every value is empty.
+class Reader {
+public:
+    explicit Reader(ByteView bytes) : bytes_(bytes) {}
+
+    template <class Integer>
+    Integer integer() {
+        std::make_unsigned_t<Integer> bits = 0;
+        const ByteView from = take(sizeof bits);
+        for (std::size_t i = 0; i < from.size(); ++i) {
+            const auto byte = std::to_integer<std::make_unsigned_t<Integer>>(from[i]);
+            bits = static_cast<std::make_unsigned_t<Integer>>(bits | (byte << (8 * i)));
+        }
+        return static_cast<Integer>(bits);
+    }
+    std::string text() { return std::string(as_text(take(integer<std::uint32_t>()))); }
+    std::vector<std::string> list() {
+        std::vector<std::string> values;
+        // The count is not trusted with a reservation: the strings must really be there.
+        for (auto count = integer<std::uint32_t>(); count > 0 && ok_; --count) values.push_back(text());
+        return values;
+    }
+    bool ok() const { return ok_; }
+    // All fields were there, and nothing after them.
+    bool done() const { return ok_ && bytes_.empty(); }
+
+private:
+    ByteView take(std::size_t count) {
+        if (!ok_ || count > bytes_.size()) {
+            ok_ = false;
+            return {};
+        }
+        const ByteView taken = bytes_.first(count);
+        bytes_ = bytes_.subspan(count);
+        return taken;
+    }
+
+    ByteView bytes_;
+    bool ok_ = true;
+};
+
+void write_kind(Writer& to, Kind kind) { to.integer(static_cast<std::uint8_t>(kind)); }
+
+void write(Writer& to, const Start& m) {
+    write_kind(to, Kind::start);
+    to.text(m.id);
+    to.list(m.argv);
+    to.list(m.env);
+    to.text(m.cwd);
+    to.text(m.stdout_path);
+    to.text(m.stderr_path);
+}
+void write(Writer& to, const Signal& m) {
+    write_kind(to, Kind::signal);
+    to.text(m.id);
+    to.integer(m.signal_number);
+}
+void write(Writer& to, const End& m) {
+    write_kind(to, Kind::end);
+    to.text(m.id);
+    to.integer(m.grace_ms);
+}
+void write(Writer& to, const Shutdown&) { write_kind(to, Kind::shutdown); }
+void write(Writer& to, const Started& m) {
+    write_kind(to, Kind::started);
+    to.text(m.id);
+    to.integer(m.pid);
+}
+void write(Writer& to, const StartFailed& m) {
+    write_kind(to, Kind::start_failed);
+    to.text(m.id);
+    to.integer(m.error_number);
+    to.text(m.what);
+}
+void write(Writer& to, const Exited& m) {
+    write_kind(to, Kind::exited);
+    to.text(m.id);
+    to.integer(m.pid);
+    to.integer(m.exit_code);
+    to.integer(m.signal_number);
+    to.integer(m.peak_memory_kib);
+}
+void write(Writer& to, const Inventory& m) {
+    write_kind(to, Kind::inventory);
+    to.integer(static_cast<std::uint32_t>(m.workers.size()));
+    for (const auto& worker : m.workers) {
+        to.text(worker.id);
+        to.integer(worker.pid);
+    }
+}
+
+// Braced initialisers evaluate from left to right, which is the order of the fields.
+Inventory read_inventory(Reader& from) {
+    Inventory inventory;
+    for (auto count = from.integer<std::uint32_t>(); count > 0 && from.ok(); --count)
+        inventory.workers.push_back(Started{from.text(), from.integer<std::int32_t>()});
+    return inventory;
+}
+
+bool read(Reader& from, KeeperMessage& message) {
+    switch (static_cast<Kind>(from.integer<std::uint8_t>())) {
+        case Kind::start:
+            message = Start{from.text(), from.list(), from.list(), from.text(), from.text(), from.text()};
+            return true;
+        case Kind::signal: message = Signal{from.text(), from.integer<std::int32_t>()}; return true;
+        case Kind::end: message = End{from.text(), from.integer<std::uint32_t>()}; return true;
+        case Kind::shutdown: message = Shutdown{}; return true;
+        case Kind::started: message = Started{from.text(), from.integer<std::int32_t>()}; return true;
+        case Kind::start_failed:
+            message = StartFailed{from.text(), from.integer<std::int32_t>(), from.text()};
+            return true;
+        case Kind::exited:
+            message = Exited{from.text(), from.integer<std::int32_t>(), from.integer<std::int32_t>(),
+                             from.integer<std::int32_t>(), from.integer<std::uint64_t>()};
+            return true;
+        case Kind::inventory: message = read_inventory(from); return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+Result<void> check_start(const Start& start) {
+    std::size_t size = 1 + 6 * k_length_bytes + start.id.size() + start.cwd.size() + start.stdout_path.size() +
+                       start.stderr_path.size();
+    for (const auto* list : {&start.argv, &start.env}) {
+        for (const auto& text : *list) size += k_length_bytes + text.size();
+    }
+    if (size <= k_keeper_message_bytes_max) return {};
+    return fail(Code::limit_exceeded,
+                fmt::format("the arguments and environment of process {} have {} bytes; at most {} are possible: "
+                            "pass large values in files",
+                            start.id, size, k_keeper_message_bytes_max));
+}
+
+void append_keeper_message(Bytes& out, const KeeperMessage& message) {
+    const std::size_t at = out.size();
+    Writer writer(out);
+    writer.integer(std::uint32_t{0});
+    std::visit([&](const auto& each) { write(writer, each); }, message);
+    const std::size_t length = out.size() - at - k_length_bytes;
+    RH_CHECK(length <= k_keeper_message_bytes_max);
+    for (std::size_t i = 0; i < k_length_bytes; ++i) out.data()[at + i] = static_cast<std::byte>((length >> (8 * i)) & 0xff);
+}
+
+void KeeperDecoder::feed(ByteView bytes) {
+    if (used_ == buffer_.size()) {
+        buffer_.clear();
+        buffer_.shrink_if_empty(64 * 1024);
+        used_ = 0;
+    } else if (used_ > buffer_.size() / 2) {
+        buffer_ = Bytes(buffer_.view().subspan(used_));
+        used_ = 0;
+    }
+    buffer_.append(bytes);
+}
+
+Result<bool> KeeperDecoder::next(KeeperMessage& message) {
+    const ByteView waiting = buffer_.view().subspan(used_);
+    if (waiting.size() < k_length_bytes) return false;
+    const auto length = Reader(waiting).integer<std::uint32_t>();
+    if (length > k_keeper_message_bytes_max)
+        return fail(Code::protocol, fmt::format("a keeper message of {} bytes was announced; at most {} are allowed", length,
+                                                k_keeper_message_bytes_max));
+    if (waiting.size() - k_length_bytes < length) return false;
+    Reader reader(waiting.subspan(k_length_bytes, length));
+    if (!read(reader, message)) return fail(Code::protocol, fmt::format("a keeper message of {} bytes has an unknown kind", length));
+    if (!reader.done()) return fail(Code::protocol, fmt::format("a keeper message of {} bytes is malformed", length));
+    used_ += k_length_bytes + length;
+    return true;
+}
+
+}  // namespace rh::process

@@ -1,0 +1,83 @@
+#pragma once
+
+// What the daemon and its keeper say to each other over a socketpair. The keeper parents every process on the node, so
+// the daemon asks it to start and signal them, and it tells how they ended, whoever else has died meanwhile. No I/O here.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace rh::process {
+
+// Daemon to keeper.
+struct Start {
+    std::string id;                 // the worker's
+    std::vector<std::string> argv;  // argv[0] is looked up in PATH of `env` when it has no slash
+    std::vector<std::string> env;   // KEY=VALUE, the whole environment
+    std::string cwd;
+    std::string stdout_path;  // opened for appending, created 0600
+    std::string stderr_path;
+};
+// Sends `signal_number` to the worker itself.
+struct Signal {
+    std::string id;
+    std::int32_t signal_number = 0;
+};
+// Ends the worker and every process that came from it, orphans included: SIGTERM, and after `grace_ms` SIGKILL.
+struct End {
+    std::string id;
+    std::uint32_t grace_ms = 0;
+};
+// Ends the node: every process, the daemon last; then the keeper removes what it made and exits.
+struct Shutdown {};
+
+// Keeper to daemon.
+struct Started {
+    std::string id;
+    std::int32_t pid = 0;
+};
+struct StartFailed {
+    std::string id;
+    std::int32_t error_number = 0;
+    std::string what;  // "cannot run /no/such/python: No such file or directory"
+};
+struct Exited {
+    std::string id;
+    std::int32_t pid = 0;
+    std::int32_t exit_code = -1;      // -1 when a signal ended it
+    std::int32_t signal_number = 0;   // 0 when it exited
+    std::uint64_t peak_memory_kib = 0;  // ru_maxrss
+};
+// Sent first to a restarted daemon: which workers live.
+struct Inventory {
+    std::vector<Started> workers;
+};
+
+using KeeperMessage = std::variant<Start, Signal, End, Shutdown, Started, StartFailed, Exited, Inventory>;
+
+// A longer message is refused by the decoder. What a process may take as arguments and environment is less by far.
+inline constexpr std::size_t k_keeper_message_bytes_max = 16 * 1024 * 1024;
+
+// Code::limit_exceeded for a Start that is too long to send: its arguments and environment are a deployer's.
+Result<void> check_start(const Start& start);
+
+// Appends the message to `out`, length first. A message longer than the bound is a bug of the sender's.
+void append_keeper_message(Bytes& out, const KeeperMessage& message);
+
+class KeeperDecoder {
+public:
+    void feed(ByteView bytes);
+    // True and sets `message` when a whole one is there; false when more bytes are needed.
+    Result<bool> next(KeeperMessage& message);
+
+private:
+    Bytes buffer_;
+    std::size_t used_ = 0;
+};
+
+}  // namespace rh::process

@@ -1,0 +1,38 @@
+#pragma once
+
+// Starting one program from the keeper, by fork and exec. The keeper has one thread, so the child may do what it needs
+// in between: a session of its own, default signals, its output into files, no inherited descriptors, and death with
+// its parent (on Linux). Whatever fails on the way to the program, the parent learns.
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace rh::process {
+
+struct Command {
+    std::vector<std::string> argv;  // argv[0] is looked up in PATH of `env` when it has no slash
+    std::vector<std::string> env;   // KEY=VALUE, the whole environment
+    std::string cwd;
+    std::string stdout_path;  // opened for appending, created 0600
+    std::string stderr_path;
+    int inherited_fd = -1;  // becomes the child's descriptor 3; all others are closed
+};
+
+// The pid of the running program, which the caller must reap. Otherwise Code::io: the message names the program, folder
+// or file that was refused, and the fact "errno" says why.
+Result<pid_t> spawn(const Command& command);
+
+// `env` without the variables whose names begin with `prefix`.
+std::vector<std::string> without_prefix(std::vector<std::string> env, std::string_view prefix);
+// This process's environment.
+std::vector<std::string> current_environment();
+// Closes every descriptor from `first` on.
+void close_from(int first);
+// Gives every signal its default action and blocks none, as a new program expects.
+void reset_signals();
+
+}  // namespace rh::process

@@ -1,0 +1,233 @@
+#include "rpc/blocking_link.h"
+
+#include <cerrno>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "rpc/handshake.h"
+#include "wire/convert.h"
+
+namespace rh::rpc {
+
+namespace {
+
+#ifndef MSG_NOSIGNAL
+constexpr int MSG_NOSIGNAL = 0;  // macOS: the socket has SO_NOSIGPIPE instead
+#endif
+
+using Clock = std::chrono::steady_clock;
+
+Error lost(std::string_view how) {
+    return Error(Code::node_lost, fmt::format("the connection to the node was lost: {}", how)).with("started", "unknown");
+}
+
+}  // namespace
+
+BlockingLink::BlockingLink(Fd socket, Receiver& receiver)
+    : socket_(std::move(socket)),
+      receiver_(receiver),
+      owner_(::getpid()),
+      read_buffer_(new std::byte[limits::k_read_buffer_bytes]),
+      inbound_(*this) {}
+
+Result<std::unique_ptr<BlockingLink>> BlockingLink::open(Fd socket, Message& hello, Deadline deadline, Receiver& receiver) {
+    std::unique_ptr<BlockingLink> link(new BlockingLink(std::move(socket), receiver));
+    RH_TRY_VOID(link->shake_hands(hello, deadline));
+    link->open_ = true;
+    return link;
+}
+
+Result<void> BlockingLink::shake_hands(Message& hello, Deadline deadline) {
+    hello.set_kind(wire::HELLO);
+    add_features(*hello.mutable_hello());
+    {
+        const std::scoped_lock lock(write_mutex_);
+        Bytes first(as_byte_view(upgrade_request()));
+        wire::append_message(first, hello, {});
+        for (ByteView rest = first.view(); !rest.empty();) {
+            const auto count = ::send(socket_.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
+            if (count < 0 && errno != EINTR) return fail(lost(os_error("send", errno).message));
+            if (count > 0) rest = rest.subspan(static_cast<std::size_t>(count));
+        }
+    }
+    std::string head;
+    while (!greeted_) {
+        RH_TRY(const bool ready, wait_until(deadline));
+        if (!ready) return fail(Code::timeout, "the node did not answer the handshake in time: is its daemon overloaded or stopped?");
+        const auto count = ::recv(socket_.get(), read_buffer_.get(), limits::k_read_buffer_bytes, MSG_DONTWAIT);
+        if (count == 0) return fail(lost("the daemon closed it during the handshake"));
+        if (count < 0) {
+            if (errno == EAGAIN || errno == EINTR) continue;
+            return fail(lost(os_error("recv", errno).message));
+        }
+        ByteView came(read_buffer_.get(), static_cast<std::size_t>(count));
+        if (head.find("\r\n\r\n") == std::string::npos) {
+            const std::size_t before = head.size();
+            head += as_text(came);
+            const std::size_t end = head.find("\r\n\r\n");
+            if (end == std::string::npos) {
+                if (head.size() > limits::k_http_head_bytes_max) return fail(Code::protocol, "the server's answer has no end: is it a Roundhouse daemon?");
+                continue;
+            }
+            RH_TRY_VOID(check_upgrade_answer(head));
+            came = came.subspan(end + 4 - before);
+            head.resize(end + 4);
+        }
+        RH_TRY_VOID(inbound_.feed(came));
+    }
+    return {};
+}
+
+Result<void> BlockingLink::check_process() const {
+    if (::getpid() == owner_) return {};
+    return fail(Error(Code::node_lost, "this connection belongs to the process that forked this one; open a new one").with("started", "no"));
+}
+
+bool BlockingLink::usable() const { return ::getpid() == owner_; }
+
+Result<void> BlockingLink::flush() {
+    for (ByteView rest = outbound_.pending(); !rest.empty(); rest = outbound_.pending()) {
+        const auto count = ::send(socket_.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
+        if (count < 0) {
+            if (errno == EINTR) continue;
+            return fail(lost(os_error("send", errno).message));
+        }
+        outbound_.consume(static_cast<std::size_t>(count));
+    }
+    return {};
+}
+
+Result<void> BlockingLink::send(Message& message, ByteView body) {
+    RH_TRY_VOID(check_process());
+    const std::scoped_lock lock(write_mutex_);
+    outbound_.send(message, body);
+    return flush();
+}
+
+Result<void> BlockingLink::send_whole(Message& message, Body body) {
+    RH_TRY_VOID(check_process());
+    const std::scoped_lock lock(write_mutex_);
+    outbound_.send_whole(message, std::move(body));
+    return flush();
+}
+
+Result<void> BlockingLink::send_gather(Message& message, Encoding encoding, std::span<const ByteView> parts) {
+    RH_TRY_VOID(check_process());
+    const std::scoped_lock lock(write_mutex_);
+    outbound_.send_gather(message, encoding, parts);
+    return flush();
+}
+
+void BlockingLink::abort_outgoing(std::uint64_t stream) {
+    if (!usable()) return;
+    const std::scoped_lock lock(write_mutex_);
+    if (!outbound_.drop(stream)) return;
+    Message abort;
+    abort.set_kind(wire::ABORT);
+    abort.set_stream(stream);
+    wire::set_error(abort, Error(Code::cancelled, "the call was cancelled while its data was on the way"));
+    outbound_.send(abort);
+    // A lost connection shows itself to the reader.
+    static_cast<void>(flush());
+}
+
+Result<bool> BlockingLink::wait_until(Deadline deadline) {
+    pollfd poll{socket_.get(), POLLIN, 0};
+    int timeout_ms = -1;
+    if (deadline) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - Clock::now());
+        timeout_ms = static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 1'000'000'000));
+    }
+    const int ready = ::poll(&poll, 1, timeout_ms);
+    if (ready < 0 && errno != EINTR) return fail(lost(os_error("poll", errno).message));
+    return ready > 0;
+}
+
+Result<BlockingLink::Read> BlockingLink::read_some(Deadline deadline, bool expects_answer) {
+    RH_TRY_VOID(check_process());
+    if (!early_.empty()) {
+        for (auto& [message, body] : std::exchange(early_, {})) RH_TRY_VOID(receiver_.on_message(message, std::move(body)));
+        return Read::progress;
+    }
+    ssize_t count = -1;
+    const auto look = [&] {
+        count = ::recv(socket_.get(), read_buffer_.get(), limits::k_read_buffer_bytes, MSG_DONTWAIT);
+        return count >= 0 || (errno != EAGAIN && errno != EINTR);
+    };
+    if (!(expects_answer && spin_.until(look))) {
+        const auto start = Clock::now();
+        if (deadline) {
+            RH_TRY(const bool ready, wait_until(deadline));
+            if (!ready) return Clock::now() >= *deadline ? Read::deadline : Read::interrupted;
+        }
+        count = ::recv(socket_.get(), read_buffer_.get(), limits::k_read_buffer_bytes, 0);
+        if (expects_answer) spin_.waited(Clock::now() - start);
+    }
+    if (count < 0) {
+        if (errno == EINTR) return Read::interrupted;
+        return fail(lost(os_error("recv", errno).message));
+    }
+    if (count == 0) return fail(lost(inbound_.at_boundary() ? "the daemon closed it" : "the daemon closed it in the middle of a message"));
+    RH_TRY_VOID(inbound_.feed({read_buffer_.get(), static_cast<std::size_t>(count)}));
+    return Read::progress;
+}
+
+void BlockingLink::wait_readable() const {
+    pollfd poll{socket_.get(), POLLIN, 0};
+    ::poll(&poll, 1, -1);
+}
+
+void BlockingLink::shutdown() {
+    if (usable()) ::shutdown(socket_.get(), SHUT_RDWR);
+}
+
+Result<void> BlockingLink::on_message(Message& message, Body body) {
+    if (!greeted_ && message.kind() != wire::HELLO && message.kind() != wire::GOODBYE)
+        return fail(Code::protocol, "the node's first message is not its HELLO: is it a Roundhouse daemon?");
+    switch (message.kind()) {
+        case wire::HELLO:
+            greeted_ = true;
+            return check_features(message.hello());
+        case wire::GOODBYE:
+            return fail(wire::error_of(message));
+        case wire::PING:
+            if (message.stream() == 0) {
+                Message pong;
+                pong.set_kind(wire::PONG);
+                pong.set_number(message.number());
+                return send(pong);
+            }
+            break;
+        case wire::CREDIT:
+            if (message.channel() == wire::BODY) {
+                const std::scoped_lock lock(write_mutex_);
+                outbound_.grant(message.stream(), message.number());
+                return flush();
+            }
+            break;
+        case wire::RESULT:
+        case wire::ABORT:
+            // The call is over. If its own body was still on the way, nobody will take the rest or grant room for it.
+            abort_outgoing(message.stream());
+            break;
+        default: break;
+    }
+    if (open_) return receiver_.on_message(message, std::move(body));
+    // The owner does not have the link yet, and could not answer.
+    early_.emplace_back(std::move(message), std::move(body));
+    return {};
+}
+
+void BlockingLink::on_room(std::uint64_t stream, std::uint64_t bytes) {
+    Message credit;
+    credit.set_kind(wire::CREDIT);
+    credit.set_stream(stream);
+    credit.set_number(bytes);
+    // A lost connection shows itself to the reader at its next read.
+    static_cast<void>(send(credit));
+}
+
+}  // namespace rh::rpc

@@ -1,0 +1,85 @@
+#pragma once
+
+// The driver for clients and workers: whole messages over a blocking socket, without a thread of its own. Any thread may
+// send. One thread at a time may read, and the owner decides which (client: leader/follower; worker: the lease). Answers
+// pings and keeps credit by itself. After fork() the child's copy refuses to send: the bytes would land in the middle of
+// its parent's.
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <sys/types.h>
+#include <utility>
+#include <vector>
+
+#include "base/fd.h"
+#include "rpc/inbound.h"
+#include "rpc/outbound.h"
+#include "rpc/spin.h"
+
+namespace rh::rpc {
+
+using Deadline = std::optional<std::chrono::steady_clock::time_point>;
+
+class BlockingLink : private Inbound::Handler {
+public:
+    // Takes the whole messages that the link does not handle itself, on the reading thread.
+    class Receiver {
+    public:
+        virtual Result<void> on_message(Message& message, Body body) = 0;
+
+    protected:
+        ~Receiver() = default;
+    };
+
+    enum class Read { progress, deadline, interrupted };
+
+    // Upgrades, sends `hello` and waits for the peer's. The Receiver sees everything that follows.
+    static Result<std::unique_ptr<BlockingLink>> open(Fd socket, Message& hello, Deadline deadline, Receiver& receiver);
+
+    // These three: any thread, waiting while the socket's buffer is full.
+    Result<void> send(Message& message, ByteView body = {});
+    Result<void> send_whole(Message& message, Body body);
+    Result<void> send_gather(Message& message, Encoding encoding, std::span<const ByteView> parts);
+
+    // The reading thread: waits until something came and hands it to the Receiver. An Error is the end of the connection.
+    Result<Read> read_some(Deadline deadline, bool expects_answer);
+    // Waits until read_some would find something, without reading; needs no right to read.
+    void wait_readable() const;
+    // What is unsent of the stream's body is not wanted any more; the peer is told. Any thread.
+    void abort_outgoing(std::uint64_t stream);
+
+    // Ends the connection from any thread: readers and senders return with an Error.
+    void shutdown();
+    bool usable() const;
+
+private:
+    BlockingLink(Fd socket, Receiver& receiver);
+
+    Result<void> shake_hands(Message& hello, Deadline deadline);
+    Result<bool> wait_until(Deadline deadline);
+    // With write_mutex_ held.
+    Result<void> flush();
+    Result<void> check_process() const;
+
+    Result<void> on_message(Message& message, Body body) override;
+    void on_room(std::uint64_t stream, std::uint64_t bytes) override;
+
+    Fd socket_;
+    Receiver& receiver_;
+    const pid_t owner_;
+    bool greeted_ = false;  // the peer's HELLO came
+    bool open_ = false;     // open() has returned: from here on the Receiver may be called
+    std::vector<std::pair<Message, Body>> early_;  // what followed the HELLO in the same read
+    std::unique_ptr<std::byte[]> read_buffer_;
+    Inbound inbound_;
+    Spin spin_;
+
+    std::mutex write_mutex_;
+    Outbound outbound_;
+};
+
+}  // namespace rh::rpc

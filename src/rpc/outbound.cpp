@@ -1,0 +1,96 @@
+#include "rpc/outbound.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/limits.h"
+#include "wire/convert.h"
+
+namespace rh::rpc {
+
+void Outbound::send_whole(Message& message, Body body) {
+    wire::describe_body(message, body);
+    const ByteView all = body.bytes.view();
+    const std::size_t first = std::min(all.size(), limits::k_chunk_bytes);
+    send(message, all.first(first));
+    if (first == all.size()) return;
+    Sending& sending = bodies_[message.stream()];
+    sending.body = std::move(body);
+    sending.sent = first;
+    sending.window = limits::k_body_window_bytes - first;
+    sending.queued = true;
+    turns_.push_back(message.stream());
+}
+
+void Outbound::send_gather(Message& message, Encoding encoding, std::span<const ByteView> parts) {
+    Body body;
+    body.encoding = encoding;
+    std::size_t total = 0;
+    for (const ByteView part : parts) total += part.size();
+    body.bytes.reserve(total);
+    for (const ByteView part : parts) body.add(part);
+    send_whole(message, std::move(body));
+}
+
+void Outbound::grant(std::uint64_t stream, std::uint64_t bytes) {
+    const auto found = bodies_.find(stream);
+    if (found == bodies_.end()) return;
+    Sending& sending = found->second;
+    // A peer that grants without end gets at most the window: it bounds nothing but its own memory.
+    sending.window = sending.window + std::min(bytes, limits::k_body_window_bytes - sending.window);
+    if (!sending.queued) {
+        sending.queued = true;
+        turns_.push_back(stream);
+    }
+}
+
+bool Outbound::drop(std::uint64_t stream) { return bodies_.erase(stream) != 0; }
+
+void Outbound::fill() {
+    while (!turns_.empty() && pending_bytes() < limits::k_write_batch_bytes) {
+        const std::uint64_t stream = turns_.front();
+        turns_.pop_front();
+        const auto found = bodies_.find(stream);
+        if (found == bodies_.end()) continue;
+        Sending& sending = found->second;
+        const ByteView rest = sending.body.bytes.view().subspan(sending.sent);
+        const std::size_t count = std::min({rest.size(), limits::k_chunk_bytes, static_cast<std::size_t>(sending.window)});
+        sending.queued = false;
+        if (count == 0) continue;
+        Message chunk;
+        chunk.set_kind(wire::CHUNK);
+        chunk.set_stream(stream);
+        send(chunk, rest.first(count));
+        sending.sent += count;
+        sending.window -= count;
+        if (count == rest.size()) {
+            bodies_.erase(found);
+        } else if (sending.window != 0) {
+            sending.queued = true;
+            turns_.push_back(stream);
+        }
+    }
+}
+
+ByteView Outbound::pending() {
+    if (!turns_.empty()) fill();
+    return buffer_.view().subspan(sent_);
+}
+
+void Outbound::consume(std::size_t bytes) {
+    sent_ += bytes;
+    if (sent_ == buffer_.size()) {
+        sent_ = 0;
+        buffer_.clear();
+        buffer_.shrink_if_empty(limits::k_chunk_bytes);
+    } else if (sent_ >= limits::k_write_batch_bytes && sent_ >= pending_bytes()) {
+        // A reader that is always a little behind never lets the buffer run empty: what was written must go all the same.
+        // No byte is moved more often than another one was sent.
+        const std::size_t rest = pending_bytes();
+        std::memmove(buffer_.data(), buffer_.data() + sent_, rest);
+        buffer_.truncate(rest);
+        sent_ = 0;
+    }
+}
+
+}  // namespace rh::rpc

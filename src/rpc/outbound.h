@@ -1,0 +1,55 @@
+#pragma once
+
+// What one end of a connection has to send: a state machine without I/O or locks. Small messages are encoded at once;
+// a body beyond one chunk waits here and is cut into chunks as the peer grants credit, so that control messages overtake
+// it. Owned by a driver (blocking_link.h, async_link.h), which guards it and writes pending() to its stream.
+
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <unordered_map>
+
+#include "base/body.h"
+#include "wire/frame.h"
+
+namespace rh::rpc {
+
+using wire::Message;
+
+class Outbound {
+public:
+    // A message whose body, if any, is at most one chunk.
+    void send(Message& message, ByteView body = {}) { wire::append_message(buffer_, message, body); }
+    // A CALL or RESULT with a body of any size, announced here.
+    void send_whole(Message& message, Body body);
+    // The same, gathered from views that are read before this returns.
+    void send_gather(Message& message, Encoding encoding, std::span<const ByteView> parts);
+    // The peer has room for that much more of the stream's body.
+    void grant(std::uint64_t stream, std::uint64_t bytes);
+    // What was not yet sent of the stream's body will not be; true when there was something.
+    bool drop(std::uint64_t stream);
+
+    // What to write next. Valid until the next call of anything.
+    ByteView pending();
+    void consume(std::size_t bytes);
+    std::size_t pending_bytes() const { return buffer_.size() - sent_; }
+    // What the buffer keeps, with what of it was written already; bounded by about twice what is pending.
+    std::size_t held_bytes() const { return buffer_.size(); }
+
+private:
+    struct Sending {
+        Body body;
+        std::uint64_t sent = 0;
+        std::uint64_t window = 0;
+        bool queued = false;
+    };
+
+    void fill();
+
+    Bytes buffer_;
+    std::size_t sent_ = 0;
+    std::unordered_map<std::uint64_t, Sending> bodies_;
+    std::deque<std::uint64_t> turns_;  // streams that have both bytes and credit, in turn
+};
+
+}  // namespace rh::rpc

@@ -1,0 +1,69 @@
+#pragma once
+
+// The worker's side of its connection to the daemon, language-neutral: takes calls off the socket, hands each to the
+// Runner on the thread that read it, sends the outcome back. serve() runs on as many threads as calls need: the thread
+// that runs a call keeps the right to read the socket for a moment (limits::k_watch_tick); a watcher takes it over when the
+// call lasts, so that cancels, pings and other callers' calls never wait behind user code.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/body.h"
+#include "base/result.h"
+
+namespace rh::worker {
+
+// One call as the Runner sees it.
+struct Incoming {
+    std::uint64_t id = 0;  // unique in this worker; names the call in cancel() and output()
+    std::string service;
+    std::string method;
+    std::string session;  // of the client, 16 raw bytes
+    std::uint64_t deadline_ms = 0;
+    Body body;
+};
+
+// The language's part. The service "_worker" is the Runner's own: the daemon calls its methods "load", "create" and
+// "delete" to make and unmake services (protocol/node.md).
+class Runner {
+public:
+    virtual ~Runner() = default;
+    // Runs one call to its end, on one of the threads in serve(). Never throws.
+    virtual Outcome run(Incoming& call) = 0;
+    // Interrupts a call that is in run() now, where the language can. Called on the reading thread: must not wait for
+    // user code, or for a lock that user code may hold (Python's GIL).
+    virtual void cancel(std::uint64_t id) = 0;
+    // Starts a thread of the language's own that calls Host::serve_more() and ends when that returns.
+    virtual void start_thread() = 0;
+    // The names of the services that live here, for the daemon after its restart.
+    virtual std::vector<std::string> services() = 0;
+};
+
+class Host {
+public:
+    struct Options {
+        std::string socket_path;
+        std::string worker_id;
+        std::string language;  // "python 3.11.2", "c++"
+    };
+
+    virtual ~Host() = default;
+
+    // Connects and says hello.
+    static Result<std::unique_ptr<Host>> connect(Options options, Runner& runner);
+
+    // Serves until the daemon closes the connection or stop(). The main thread calls this; returns the reason.
+    virtual Result<void> serve() = 0;
+    // What the threads that Runner::start_thread makes run.
+    virtual void serve_more() = 0;
+    // Sends what call `id` printed. Waits while the caller has not taken what it was sent (flow control), returns at once
+    // when the call is over or cancelled, or in a forked child (false: the text was not sent).
+    virtual bool output(std::uint64_t id, Channel channel, std::string_view text) = 0;
+    virtual void stop() = 0;
+};
+
+}  // namespace rh::worker

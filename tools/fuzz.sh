@@ -1,0 +1,42 @@
+#!/bin/sh
+# Fuzzes every decoder: tools/fuzz.sh SECONDS JOBS. The time is divided among the targets; what is found stays in
+# build/fuzz/corpus for the next time, and an input that fails is left in build/fuzz/found.
+set -eu
+cd "$(dirname "$0")/.."
+seconds=$1 jobs=$2 build=build/fuzz
+
+if ! ls src/*/*_fuzz.cpp >/dev/null 2>&1; then
+  echo "fuzz: no src/*/*_fuzz.cpp to build" >&2
+  exit 1
+fi
+echo "==> fuzz: building with clang"
+mkdir -p "$build"
+if [ ! -f "$build/build.ninja" ]; then
+  cmake -S . -B "$build" -G Ninja -DROUNDHOUSE_FUZZ=ON -DROUNDHOUSE_BINDING=OFF \
+    -DCMAKE_C_COMPILER=clang-16 -DCMAKE_CXX_COMPILER=clang++-16 >"$build/configure.log" 2>&1 \
+    || { cat "$build/configure.log"; exit 1; }
+fi
+ninja -C "$build" -j"$jobs" --quiet fuzz_targets
+
+targets=$(for source in src/*/*_fuzz.cpp; do basename "$source" .cpp; done)
+# shellcheck disable=SC2086  # a list of words
+count=$(echo $targets | wc -w)
+share=$((seconds / count))
+[ "$share" -gt 0 ] || share=1
+mkdir -p "$build/found"
+for target in $targets; do
+  corpus="$build/corpus/$target"
+  seeds="tests/golden"
+  mkdir -p "$corpus"
+  [ -d "$seeds" ] || seeds=""
+  echo "==> fuzz: $target for $share s"
+  log="$build/$target.log"
+  # shellcheck disable=SC2086
+  if ! "$build/fuzz/$target" -max_total_time="$share" -timeout=10 -rss_limit_mb=2048 -max_len=131072 -print_final_stats=1 \
+    -artifact_prefix="$build/found/$target-" "$corpus" $seeds >"$log" 2>&1; then
+    tail -n 60 "$log" >&2
+    echo "fuzz: $target failed; the input is in $build/found (above: where)" >&2
+    exit 1
+  fi
+  grep -E '^(Done|stat::number_of_executed_units)' "$log" || tail -n 2 "$log"
+done
