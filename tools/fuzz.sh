@@ -26,9 +26,13 @@ share=$((seconds / count))
 mkdir -p "$build/found"
 for target in $targets; do
   corpus="$build/corpus/$target"
-  seeds="tests/golden"
-  mkdir -p "$corpus"
-  [ -d "$seeds" ] || seeds=""
+  seeds="$build/seeds"
+  mkdir -p "$corpus" "$seeds"
+  # The golden files are text; their bytes are what the decoders know.
+  python3 -c 'import pathlib, re, sys
+for file in pathlib.Path("tests/golden").glob("*.hex"):
+    text = re.sub("#.*", "", file.read_text())
+    pathlib.Path(sys.argv[1], file.stem).write_bytes(bytes.fromhex(text))' "$seeds"
   echo "==> fuzz: $target for $share s"
   log="$build/$target.log"
   # shellcheck disable=SC2086

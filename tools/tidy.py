@@ -64,7 +64,8 @@ SYSTEM_HEADERS = {"net/if.h", "net/if_arp.h", "net/route.h"}  # those whose fold
 LINES_MAX = 600
 VAGUE_FOLDERS = {"util", "utils", "common", "helper", "helpers"}
 PUBLIC_MODULES = {"__init__.py", "__main__.py", "exceptions.py"}
-UNNAMED_SOURCES = {"bin", "cli", "binding", "sdk"}  # main functions, nouns, the module; sdk's headers are the public ones
+# Main functions, nouns and the module need no header of their own; sdk's headers are the public ones.
+UNNAMED_SOURCES = {"bin", "cli", "binding", "sdk"}
 
 SKIPPED_FOLDERS = {".git", ".venv", "third_party", "__pycache__"} | {
     f".{tool}" for tool in ("mypy_cache", "ruff_cache", "pytest_cache", "hypothesis", "ipynb_checkpoints")

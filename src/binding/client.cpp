@@ -27,8 +27,6 @@ using Clock = std::chrono::steady_clock;
 using client::Deadline;
 using client::WaitEnd;
 
-// A signal may come while nobody is in a system call that it could interrupt; so often is it looked for regardless.
-constexpr std::chrono::milliseconds k_signal_check{250};
 // What the exit of the interpreter waits for threads that are just coming back from a wait.
 constexpr std::chrono::milliseconds k_exit_grace{1'000};
 
@@ -127,14 +125,8 @@ private:
 // Without the GIL.
 WaitEnd wait_for(client::Call& call, Deadline deadline, PyWaiter& waiter) {
     const Waiting waiting;
-    for (;;) {
-        const Clock::time_point look = Clock::now() + k_signal_check;
-        const bool last = deadline && *deadline <= look;
-        const WaitEnd end = call.wait(last ? deadline : Deadline(look), waiter);
-        if (waiter.failed()) return WaitEnd::interrupted;
-        if (end != WaitEnd::deadline || last) return end;
-        if (waiter.interrupted()) return WaitEnd::interrupted;
-    }
+    const WaitEnd end = call.wait(deadline, waiter);
+    return waiter.failed() ? WaitEnd::interrupted : end;
 }
 
 Error still_running_error() {

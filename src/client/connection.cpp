@@ -17,7 +17,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Read = rpc::BlockingLink::Read;
 
-// How long a follower sleeps before it looks for signals: a condition variable does not tell of them.
+// How long a waiting thread sleeps before it looks for signals: a condition variable does not tell of them, and one that
+// comes just before a read would be lost on it.
 constexpr std::chrono::milliseconds k_signal_slice{100};
 // After this long without a waiting caller the background thread watches the socket for news nobody asked for.
 constexpr std::chrono::milliseconds k_quiet{100};
@@ -61,7 +62,7 @@ Result<void> Connection::open(const Options& options, Deadline deadline) {
     about.set_pid(static_cast<std::uint64_t>(::getpid()));
     about.set_software(options.software);
     if (!deadline) deadline = Clock::now() + limits::k_handshake_timeout;
-    RH_TRY(link_, rpc::BlockingLink::open(std::move(socket), hello, deadline, *this));
+    RH_TRY(link_, rpc::BlockingLink::open(std::move(socket), hello, deadline, *this, k_signal_slice));
     // Signals belong to the program's own threads, above all Ctrl-C to its main thread.
     sigset_t all;
     sigset_t before;
@@ -212,6 +213,10 @@ void Pending::abandon(Error error) {
     cancel();
     std::unique_lock lock(connection_->mutex_);
     if (!done_) connection_->finish(lock, *this, Outcome::failed(std::move(error)));
+    // One who waits for this very call may be the one who reads, and would go on until something comes.
+    const bool nudge = connection_->reading_ && !waiters_.empty();
+    lock.unlock();
+    if (nudge) connection_->nudge_reader();
 }
 
 // --- what arrives, on the reading thread ---------------------------------------------------------------------------
@@ -320,6 +325,14 @@ void Connection::grant_output(std::uint64_t stream, std::size_t bytes) {
     credit.set_channel(wire::STDOUT);
     credit.set_number(bytes);
     if (const Result<void> sent = link_->send(credit); !sent && link_->usable()) lose(sent.error());
+}
+
+// The node answers at once, and whoever reads looks whether its own call is done.
+void Connection::nudge_reader() {
+    rpc::Message message;
+    message.set_kind(wire::PING);
+    message.set_number(0);  // pings that somebody waits for count from 1
+    if (const Result<void> sent = link_->send(message); !sent && link_->usable()) lose(sent.error());
 }
 
 Result<std::chrono::microseconds> Connection::ping(Deadline deadline) { return ping_stream(0, deadline); }

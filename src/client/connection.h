@@ -57,6 +57,7 @@ private:
     Result<std::chrono::microseconds> ping_stream(std::uint64_t stream, Deadline deadline);
     void cancel(std::uint64_t stream);
     void grant_output(std::uint64_t stream, std::size_t bytes);
+    void nudge_reader();
     void background();
     bool background_needed() const { return observed_ != 0 && !reading_; }
 

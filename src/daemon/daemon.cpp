@@ -62,7 +62,7 @@ Result<void> Daemon::on_hello(Connection& connection, const wire::Hello& hello) 
     if (worker == nullptr || worker->connection != nullptr)
         return fail(Code::not_allowed, fmt::format("this node has started no worker \"{:.64}\" that is not connected yet", hello.worker()));
     worker->connection = &connection;
-    worker->language = hello.language();
+    worker->language = hello.language().substr(0, hello.language().find(' '));  // "python 3.11.2" is python
     connection.worker = worker;
     worker->ready.set();
     return {};

@@ -13,6 +13,13 @@ namespace {
 constexpr std::string_view k_node_service = "_node";
 constexpr std::string_view k_worker_service = "_worker";
 
+void remember_errors(Worker& worker, std::string_view text) {
+    worker.recent_errors += text;
+    // Cut seldom, so that a worker that prints a lot is not slowed by it.
+    constexpr std::size_t k_kept = limits::k_stderr_tail_bytes / 4;
+    if (worker.recent_errors.size() > 2 * k_kept) worker.recent_errors.erase(0, worker.recent_errors.size() - k_kept);
+}
+
 }  // namespace
 
 // --- from clients --------------------------------------------------------------------------------------------------
@@ -156,7 +163,10 @@ bool Router::from_worker(Connection& connection, rpc::Message& message, ByteView
             if (own) return false;
             route.result_bytes_left = 0;
             break;
-        case wire::OUTPUT: route.has_printed = true; break;
+        case wire::OUTPUT:
+            route.has_printed = true;
+            if (message.channel() == wire::STDERR) remember_errors(worker, as_text(body));
+            break;
         case wire::CREDIT:
             // Room for a body that this daemon itself sends.
             if (own) return false;

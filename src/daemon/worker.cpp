@@ -25,7 +25,7 @@ Error describe_end(const Worker& worker, const process::Exited& exited) {
         error.context.emplace_back("exit_code", std::to_string(exited.exit_code));
     }
     error.context.emplace_back("peak_memory_kib", std::to_string(exited.peak_memory_kib));
-    error.context.emplace_back("stderr_tail", process::file_tail(worker.stderr_path, limits::k_stderr_tail_bytes));
+    error.context.emplace_back("stderr_tail", worker.recent_errors + process::file_tail(worker.stderr_path, limits::k_stderr_tail_bytes));
     return error;
 }
 

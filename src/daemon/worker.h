@@ -49,6 +49,7 @@ public:
     std::string language;
     std::string stderr_path;
     std::string stdout_path;
+    std::string recent_errors;  // the last that its calls printed to stderr, which never reached the file
     const std::chrono::steady_clock::time_point started_at = std::chrono::steady_clock::now();
     Connection* connection = nullptr;  // null before its hello and after its end
     net::Event ready;                  // it said hello, or it ended

@@ -206,9 +206,11 @@ Result<void> down_local(const LocalCluster& cluster, milliseconds timeout) {
         RH_TRY(auto lock, end_keeper(cluster, std::max(milliseconds(1), timeout - std::chrono::floor<milliseconds>(steady_clock::now() - begin))));
         // A keeper that was killed could end its workers only through the kernel, which does not know their children.
         RH_TRY_VOID(process::sweep_node(cluster.state_folder, steady_clock::now() + std::max(milliseconds(500), timeout / 4)));
-        RH_TRY_VOID(process::remove_stale_socket(cluster.socket_path));
+        // Both locks are held, so whoever still accepts there is on its way out.
+        const auto gone_by = steady_clock::now() + milliseconds(500);
+        RH_TRY_VOID(process::remove_stale_socket(cluster.socket_path, gone_by));
         if (const auto record = process::parse_keeper_record(lock.content()); record && record->socket_path != cluster.socket_path)
-            RH_TRY_VOID(process::remove_stale_socket(record->socket_path));
+            RH_TRY_VOID(process::remove_stale_socket(record->socket_path, gone_by));
         lock.remove();
         start_lock.remove();
         return {};

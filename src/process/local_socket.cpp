@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include <cerrno>
+#include <thread>
 
 #include "base/fd.h"
 #include "process/node_folder.h"
@@ -66,11 +67,16 @@ Result<bool> accepts_connections(const std::string& path) {
     }
 }
 
-Result<void> remove_stale_socket(const std::string& path) {
+Result<void> remove_stale_socket(const std::string& path, Deadline deadline) {
     RH_TRY(const Found found, look(path));
     if (found == Found::nothing) return {};
-    RH_TRY(const bool alive, accepts_connections(path));
-    if (alive) return {};
+    for (;;) {
+        RH_TRY(const bool alive, accepts_connections(path));
+        if (!alive) break;
+        if (std::chrono::steady_clock::now() >= deadline) return {};
+        // The kernel tells nobody when a killed process's descriptors are closed.
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     if (::unlink(path.c_str()) != 0 && errno != ENOENT) return fail(folder_error("cannot remove", path, errno));
     return {};
 }

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/fork_count.h"
 #include "base/limits.h"
 #include "rpc/handshake.h"
 #include "wire/convert.h"
@@ -29,12 +30,17 @@ Error lost(std::string_view how) {
 BlockingLink::BlockingLink(Fd socket, Receiver& receiver)
     : socket_(std::move(socket)),
       receiver_(receiver),
-      owner_(::getpid()),
+      owner_(fork_count()),
       read_buffer_(new std::byte[limits::k_read_buffer_bytes]),
       inbound_(*this) {}
 
-Result<std::unique_ptr<BlockingLink>> BlockingLink::open(Fd socket, Message& hello, Deadline deadline, Receiver& receiver) {
+Result<std::unique_ptr<BlockingLink>> BlockingLink::open(Fd socket, Message& hello, Deadline deadline, Receiver& receiver,
+                                                         std::chrono::milliseconds slice) {
     std::unique_ptr<BlockingLink> link(new BlockingLink(std::move(socket), receiver));
+    if (slice.count() > 0) {
+        const timeval limit{slice.count() / 1000, static_cast<suseconds_t>(slice.count() % 1000 * 1000)};
+        if (::setsockopt(link->socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0) link->slice_ = slice;
+    }
     RH_TRY_VOID(link->shake_hands(hello, deadline));
     link->open_ = true;
     return link;
@@ -82,11 +88,11 @@ Result<void> BlockingLink::shake_hands(Message& hello, Deadline deadline) {
 }
 
 Result<void> BlockingLink::check_process() const {
-    if (::getpid() == owner_) return {};
+    if (fork_count() == owner_) return {};
     return fail(Error(Code::node_lost, "this connection belongs to the process that forked this one; open a new one").with("started", "no"));
 }
 
-bool BlockingLink::usable() const { return ::getpid() == owner_; }
+bool BlockingLink::usable() const { return fork_count() == owner_; }
 
 Result<void> BlockingLink::flush() {
     for (ByteView rest = outbound_.pending(); !rest.empty(); rest = outbound_.pending()) {
@@ -159,7 +165,8 @@ Result<BlockingLink::Read> BlockingLink::read_some(Deadline deadline, bool expec
     };
     if (!(expects_answer && spin_.until(look))) {
         const auto start = Clock::now();
-        if (deadline) {
+        // The socket's own limit ends the wait early enough for a deadline that is farther off, without another system call.
+        if (deadline && (slice_.count() == 0 || *deadline - start < slice_)) {
             RH_TRY(const bool ready, wait_until(deadline));
             if (!ready) return Clock::now() >= *deadline ? Read::deadline : Read::interrupted;
         }
@@ -167,7 +174,7 @@ Result<BlockingLink::Read> BlockingLink::read_some(Deadline deadline, bool expec
         if (expects_answer) spin_.waited(Clock::now() - start);
     }
     if (count < 0) {
-        if (errno == EINTR) return Read::interrupted;
+        if (errno == EINTR || errno == EAGAIN) return Read::interrupted;
         return fail(lost(os_error("recv", errno).message));
     }
     if (count == 0) return fail(lost(inbound_.at_boundary() ? "the daemon closed it" : "the daemon closed it in the middle of a message"));

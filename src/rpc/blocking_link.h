@@ -11,7 +11,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <sys/types.h>
 #include <utility>
 #include <vector>
 
@@ -37,8 +36,10 @@ public:
 
     enum class Read { progress, deadline, interrupted };
 
-    // Upgrades, sends `hello` and waits for the peer's. The Receiver sees everything that follows.
-    static Result<std::unique_ptr<BlockingLink>> open(Fd socket, Message& hello, Deadline deadline, Receiver& receiver);
+    // Upgrades, sends `hello` and waits for the peer's. The Receiver sees everything that follows. With a `slice`, no read
+    // waits longer than that (Read::interrupted), so that a signal between two looks is not lost.
+    static Result<std::unique_ptr<BlockingLink>> open(Fd socket, Message& hello, Deadline deadline, Receiver& receiver,
+                                                      std::chrono::milliseconds slice = {});
 
     // These three: any thread, waiting while the socket's buffer is full.
     Result<void> send(Message& message, ByteView body = {});
@@ -70,7 +71,8 @@ private:
 
     Fd socket_;
     Receiver& receiver_;
-    const pid_t owner_;
+    const std::uint64_t owner_;  // fork_count() of the process that opened it
+    std::chrono::milliseconds slice_{};
     bool greeted_ = false;  // the peer's HELLO came
     bool open_ = false;     // open() has returned: from here on the Receiver may be called
     std::vector<std::pair<Message, Body>> early_;  // what followed the HELLO in the same read

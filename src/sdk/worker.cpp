@@ -100,6 +100,8 @@ rh::Outcome Worker::Impl::run(rh::worker::Incoming& call) {
     rh::Outcome outcome;
     try {
         outcome = call.service == "_worker" ? run_own(call) : invoke(call);
+    } catch (const Failure& failure) {
+        outcome = failed(failure.error());
     } catch (const std::exception& error) {
         outcome = raised(type_name(error), error.what());
     } catch (...) {

@@ -21,7 +21,7 @@ using Clock = std::chrono::steady_clock;
 using Lock = std::unique_lock<std::mutex>;
 
 // After this many ticks without a call the watcher sleeps until the next one wakes it.
-constexpr int k_quiet_ticks = 20;
+constexpr int k_quiet_ticks = 2;
 
 // A call that is in Runner::run() now. Shared by the table and by threads of the user's that wait to print for it.
 struct Running {
