@@ -75,24 +75,33 @@ def deploy(cluster: Cluster, kind: str, target: Any, name: str | None, replace: 
             "sys.executable is empty, so the worker's interpreter is not known. Try: set it before sending"
         )
     called = getattr(target, "__name__", None) or type(target).__name__
+    link = cluster._link
+    started = link.ask_node("start", {"command": _command(target), "env": dict(os.environ), "cwd": _folder()})
     try:
+        # While the worker starts.
         parts = _serialize.dumps(target)
-    except Exception as error:
+    except BaseException as error:
+        link.ask_node("abandon", started)
+        if not isinstance(error, Exception):
+            raise
         from roundhouse import _blame
 
         raise _blame.not_serializable(f"{kind} {called!r}", target, error) from None
-    worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_worker", "__main__.py")
     request = {
         "name": name if name is not None else called.strip("<>"),
         "kind": kind,
-        "language": "python",
-        "command": [sys.executable, worker],
-        "env": dict(os.environ),
-        "cwd": _folder(),
+        "worker": started["worker"],
         "source": {"sys_path": [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]},
         "replace": replace,
     }
-    return Service(cluster, cluster._link.ask_node("deploy", request, parts), target)
+    return Service(cluster, link.ask_node("deploy", request, parts), target)
+
+
+def _command(target: Any) -> list[str]:
+    worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_worker", "__main__.py")
+    # Code that will travel by value needs cloudpickle there, which the worker can import while the code is encoded here.
+    by_value = getattr(target, "__module__", None) == "__main__" or "<" in getattr(target, "__qualname__", "")
+    return [sys.executable, worker, *(["cloudpickle"] if by_value else [])]
 
 
 def _folder() -> str:

@@ -101,7 +101,8 @@ Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::sha
             calls_.erase(call->stream_);
             if (call->observer_ != nullptr && !call->done_) --observed_;
         }
-        lose(sent.error());
+        // Any other error is about this call alone, of which nothing was sent.
+        if (sent.error().code == Code::node_lost) lose(sent.error());
         return fail(Error(sent.error().code, sent.error().message).with("started", "no"));
     }
     return std::shared_ptr<Call>(std::move(call));

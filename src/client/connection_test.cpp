@@ -476,6 +476,26 @@ TEST_F(ConnectionTest, ASignalAsksTheWaiter) {
     ::sigaction(SIGUSR1, &before, nullptr);
 }
 
+// A call that no peer would take is refused here, and nobody else on the connection notices.
+TEST_F(ConnectionTest, ACallThatCannotBeSentHarmsNoOther) {
+    serve_echo();
+    const auto other = start("echo", "other");
+    const std::vector<ByteView> parts(limits::k_body_parts_max + 1, as_byte_view("x"));
+    const auto observer = std::make_shared<TextObserver>();
+    const auto split = client->start({"svc", "m", Encoding::pickle, parts, 0}, observer);
+    ASSERT_FALSE(split);
+    EXPECT_EQ(split.error().code, Code::limit_exceeded);
+    EXPECT_EQ(split.error().fact("started"), "no");
+    EXPECT_EQ(client->start({"\xff", "m", Encoding::empty, {}, 0}, nullptr).error().code, Code::invalid_name);
+    const std::string endless(limits::k_frame_header_bytes_max, 'n');
+    EXPECT_EQ(client->start({endless, "m", Encoding::empty, {}, 0}, nullptr).error().code, Code::limit_exceeded);
+    EXPECT_EQ(observer->done(), 0);
+    TextWaiter waiter;
+    EXPECT_EQ(other->wait({}, waiter), WaitEnd::done);
+    EXPECT_EQ(text_of(other->take_outcome()), "other");
+    EXPECT_TRUE(client->alive());
+}
+
 TEST_F(ConnectionTest, OutstandingCallsAreBounded) {
     serve([](FakePeer::Received&) {});
     std::vector<std::shared_ptr<Call>> calls;

@@ -48,6 +48,7 @@ awaitable<void> Daemon::serve(std::list<Session>::iterator session, Bytes leftov
         workers_.end_lost(*connection.worker);
     } else {
         router_.drop_client(connection);
+        node_.drop_client(connection);
     }
     sessions_.erase(session);
 }

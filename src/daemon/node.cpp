@@ -102,6 +102,8 @@ Node::Node(About about, Services& services, Workers& workers, Router& router)
 awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
     const Result<Json> request = parse(body);
     if (!request) co_return Outcome::failed(request.error());
+    if (method == "start") co_return start(*request, asker);
+    if (method == "abandon") co_return abandon(*request, asker);
     if (method == "deploy") co_return co_await deploy(*request, body, asker);
     if (method == "create") co_return co_await create(*request, body, asker);
     if (method == "delete") co_return co_await remove(*request, asker);
@@ -111,7 +113,7 @@ awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
         workers_.shut_down();
         co_return json_outcome(Json::object());
     }
-    co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; it has deploy, create, describe, delete, status and stop", method)));
+    co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; it has start, abandon, deploy, create, describe, delete, status and stop", method)));
 }
 
 // A name may be taken over from an idle service, and from a dead one. `instances_too` says whether an instance counts as
@@ -149,6 +151,37 @@ Result<std::shared_ptr<Worker>> Node::start_worker(const Json& request) {
     return workers_.start(std::move(command));
 }
 
+// The deployer encodes its code while the worker starts; nothing but the deploy that follows may use it.
+Outcome Node::start(const Json& request, const Asker& asker) {
+    const Result<std::shared_ptr<Worker>> worker = start_worker(request);
+    if (!worker) return Outcome::failed(worker.error());
+    started_[(*worker)->id] = {*worker, asker.connection};
+    return json_outcome({{"worker", (*worker)->id}});
+}
+
+Outcome Node::abandon(const Json& request, const Asker& asker) {
+    if (const std::shared_ptr<Worker> worker = take_started(request, asker)) workers_.stop(*worker);
+    return json_outcome(Json::object());
+}
+
+std::shared_ptr<Worker> Node::take_started(const Json& request, const Asker& asker) {
+    const auto id = field<std::string>(request, "worker");
+    const auto found = id ? started_.find(*id) : started_.end();
+    if (found == started_.end() || found->second.by != asker.connection) return nullptr;
+    return started_.extract(found).mapped().worker;
+}
+
+void Node::drop_client(const Connection& client) {
+    for (auto at = started_.begin(); at != started_.end();) {
+        if (at->second.by != &client) {
+            ++at;
+            continue;
+        }
+        workers_.stop(*at->second.worker);
+        at = started_.erase(at);
+    }
+}
+
 awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker asker) {
     const auto name = field<std::string>(request, "name");
     if (!name) co_return Outcome::failed(name.error());
@@ -156,11 +189,13 @@ awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker ask
     if (!kind) co_return Outcome::failed(kind.error());
     const auto replace = field<bool>(request, "replace", false);
     if (!replace) co_return Outcome::failed(replace.error());
-    if (const auto free = check_free(*name, *replace, false); !free) co_return Outcome::failed(free.error());
+    const std::shared_ptr<Worker> worker = take_started(request, asker);
+    if (worker == nullptr) co_return Outcome::failed(Error(Code::bad_arguments, "the field \"worker\" must name one that the same client has started"));
+    if (const auto free = check_free(*name, *replace, false); !free) {
+        workers_.stop(*worker);
+        co_return Outcome::failed(free.error());
+    }
     const Promise promise(promised_, *name);
-    const Result<std::shared_ptr<Worker>> started = start_worker(request);
-    if (!started) co_return Outcome::failed(started.error());
-    const std::shared_ptr<Worker> worker = *started;
     const bool ready = co_await worker->ready.wait_until(std::chrono::steady_clock::now() + limits::k_worker_start_timeout);
     if (!ready || worker->end) {
         workers_.stop(*worker);

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <nlohmann/json_fwd.hpp>
+#include <map>
 #include <set>
 #include <string>
 
@@ -32,10 +33,20 @@ public:
     };
 
     net::asio::awaitable<Outcome> call(std::string method, Body body, Asker asker);
+    // A client is gone: workers that it started and has not deployed to are ended.
+    void drop_client(const Connection& client);
 
 private:
     using Json = nlohmann::json;
 
+    // A worker without a service yet, and who is about to give it one.
+    struct Started {
+        std::shared_ptr<Worker> worker;
+        const Connection* by = nullptr;
+    };
+
+    Outcome start(const Json& request, const Asker& asker);
+    Outcome abandon(const Json& request, const Asker& asker);
     net::asio::awaitable<Outcome> deploy(const Json& request, const Body& body, Asker asker);
     net::asio::awaitable<Outcome> create(const Json& request, const Body& body, Asker asker);
     net::asio::awaitable<Outcome> remove(const Json& request, Asker asker);
@@ -44,6 +55,7 @@ private:
 
     Result<void> check_free(std::string_view name, bool replace, bool instances_too) const;
     Result<std::shared_ptr<Worker>> start_worker(const Json& request);
+    std::shared_ptr<Worker> take_started(const Json& request, const Asker& asker);
     Outcome finish(const std::shared_ptr<Service>& service, const Outcome& loaded);
     void retire(const std::shared_ptr<Service>& service);
 
@@ -51,6 +63,7 @@ private:
     Services& services_;
     Workers& workers_;
     Router& router_;
+    std::map<std::string, Started> started_;  // by worker
     std::set<std::string, std::less<>> promised_;  // names whose services are being made
     const std::chrono::steady_clock::time_point started_at_ = std::chrono::steady_clock::now();
 };

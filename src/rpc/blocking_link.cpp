@@ -115,6 +115,7 @@ Result<void> BlockingLink::send(Message& message, ByteView body) {
 
 Result<void> BlockingLink::send_whole(Message& message, Body body) {
     RH_TRY_VOID(check_process());
+    RH_TRY_VOID(wire::check_sendable(message, body.part_bytes.size()));
     const std::scoped_lock lock(write_mutex_);
     outbound_.send_whole(message, std::move(body));
     return flush();
@@ -122,6 +123,7 @@ Result<void> BlockingLink::send_whole(Message& message, Body body) {
 
 Result<void> BlockingLink::send_gather(Message& message, Encoding encoding, std::span<const ByteView> parts) {
     RH_TRY_VOID(check_process());
+    RH_TRY_VOID(wire::check_sendable(message, parts.size()));
     const std::scoped_lock lock(write_mutex_);
     outbound_.send_gather(message, encoding, parts);
     return flush();

@@ -41,7 +41,8 @@ public:
     static Result<std::unique_ptr<BlockingLink>> open(Fd socket, Message& hello, Deadline deadline, Receiver& receiver,
                                                       std::chrono::milliseconds slice = {});
 
-    // These three: any thread, waiting while the socket's buffer is full.
+    // These three: any thread, waiting while the socket's buffer is full. Code::node_lost is the end of the connection; any
+    // other Error concerns the message, of which nothing was sent.
     Result<void> send(Message& message, ByteView body = {});
     Result<void> send_whole(Message& message, Body body);
     Result<void> send_gather(Message& message, Encoding encoding, std::span<const ByteView> parts);

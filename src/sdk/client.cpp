@@ -157,8 +157,9 @@ Result<Service> Cluster::deploy(const std::string& name, const std::vector<std::
         if (const std::size_t equals = line.find('='); equals != std::string_view::npos) env[std::string(line.substr(0, equals))] = std::string(line.substr(equals + 1));
     }
     std::unique_ptr<char, decltype(&std::free)> cwd(::getcwd(nullptr, 0), &std::free);
-    const Json request{{"name", name},           {"kind", is_class ? "class" : "function"}, {"language", "c++"}, {"command", command},
-                       {"env", std::move(env)}, {"cwd", cwd != nullptr ? cwd.get() : "/"}};
+    Result<Value> started = result_of(impl_->control("start", {{"command", command}, {"env", std::move(env)}, {"cwd", cwd != nullptr ? cwd.get() : "/"}}));
+    if (!started) return started.error();
+    const Json request{{"name", name}, {"kind", is_class ? "class" : "function"}, {"worker", started->get<Map>().at("worker").get<std::string>()}};
     Result<Value> made = result_of(impl_->control("deploy", request));
     if (!made) return made.error();
     return Service(std::make_shared<Service::Impl>(Service::Impl{name, impl_}));

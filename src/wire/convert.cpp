@@ -36,7 +36,33 @@ std::size_t character_bytes(std::string_view text) {
     return 0;
 }
 
+bool is_text(std::string_view text) {
+    while (!text.empty()) {
+        const std::size_t length = character_bytes(text);
+        if (length == 0) return false;
+        text.remove_prefix(length);
+    }
+    return true;
+}
+
+// What a part's size takes in a header, and what stands around a message there.
+constexpr std::size_t k_part_size_bytes_max = 6;
+constexpr std::size_t k_header_frame_bytes = 32;
+
 }  // namespace
+
+Result<void> check_sendable(const Message& message, std::size_t parts) {
+    if (parts > limits::k_body_parts_max)
+        return fail(Code::limit_exceeded, fmt::format("a value with {} separate buffers cannot be sent; at most {} are allowed: join small arrays into larger ones",
+                                                      parts - 1, limits::k_body_parts_max - 1));
+    if (!is_text(message.service()) || !is_text(message.method()))
+        return fail(Code::invalid_name, "a service's or method's name is not UTF-8");
+    const std::size_t header_bytes = message.ByteSizeLong() + parts * k_part_size_bytes_max + k_header_frame_bytes;
+    if (header_bytes > limits::k_frame_header_bytes_max)
+        return fail(Code::limit_exceeded, fmt::format("the names of service and method and the ids of the call take {} bytes; at most {} are allowed",
+                                                      header_bytes, limits::k_frame_header_bytes_max));
+    return {};
+}
 
 Result<std::uint64_t> whole_body_bytes(const Message& message) {
     if (static_cast<std::size_t>(message.parts_size()) > limits::k_body_parts_max)

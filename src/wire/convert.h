@@ -10,6 +10,9 @@
 
 namespace rh::wire {
 
+// Whether a CALL or RESULT with a body of `parts` parts can be sent at all: Code::limit_exceeded or Code::invalid_name, which
+// concern this message alone. A peer that gets it all the same gives up the connection.
+Result<void> check_sendable(const Message& message, std::size_t parts);
 // The sum of the announced parts: how long the message's whole body is. Code::protocol when it breaks a limit.
 Result<std::uint64_t> whole_body_bytes(const Message& message);
 // Announces `body` in the message (encoding and parts); the bytes themselves follow as chunks.

@@ -137,6 +137,25 @@ TEST(Convert, PartsAreBounded) {
     EXPECT_FALSE(whole_body_bytes(message));
 }
 
+TEST(Convert, WhatCannotBeSentIsRefusedBeforehand) {
+    Message message;
+    message.set_service("fit");
+    EXPECT_TRUE(check_sendable(message, limits::k_body_parts_max));
+    EXPECT_EQ(check_sendable(message, limits::k_body_parts_max + 1).error().code, Code::limit_exceeded);
+    message.set_method("na\xc3\xafve");
+    EXPECT_TRUE(check_sendable(message, 1));
+    message.set_method("na\xefve");
+    EXPECT_EQ(check_sendable(message, 1).error().code, Code::invalid_name);
+    message.set_method(std::string(limits::k_frame_header_bytes_max, 'm'));
+    EXPECT_EQ(check_sendable(message, 1).error().code, Code::limit_exceeded);
+    // The largest that passes fits its frame.
+    message.set_method(std::string(limits::k_frame_header_bytes_max - 100 - 6 * limits::k_body_parts_max, 'm'));
+    ASSERT_TRUE(check_sendable(message, limits::k_body_parts_max));
+    for (std::size_t i = 0; i < limits::k_body_parts_max; ++i) message.add_parts(limits::k_body_bytes_max / limits::k_body_parts_max);
+    message.set_stream(~std::uint64_t{0});
+    travel(message);
+}
+
 TEST(KeepEnd, KeepsShortTextsAsTheyAre) {
     EXPECT_EQ(keep_end("", 10), "");
     EXPECT_EQ(keep_end("0123456789", 10), "0123456789");

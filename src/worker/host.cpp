@@ -218,8 +218,12 @@ void HostImpl::watch(Lock& lock) {
 void HostImpl::send_result(std::uint64_t id, Outcome outcome) {
     rpc::Message message = wire::result_message(outcome);
     message.set_stream(id);
-    // A lost connection shows itself to the reader.
-    static_cast<void>(link_->send_whole(message, std::move(outcome.body)));
+    const Result<void> sent = link_->send_whole(message, std::move(outcome.body));
+    if (sent || sent.error().code == Code::node_lost) return;  // a lost connection shows itself to the reader
+    rpc::Message refusal = wire::result_message(Outcome::failed(
+        Error(sent.error().code, "the call ended, but its result cannot be sent: " + sent.error().message).with("started", "yes")));
+    refusal.set_stream(id);
+    static_cast<void>(link_->send(refusal));
 }
 
 bool HostImpl::output(std::uint64_t id, Channel channel, std::string_view text) {

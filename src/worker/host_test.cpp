@@ -17,7 +17,8 @@ namespace {
 using namespace std::chrono_literals;
 using rpc::FakePeer;
 
-// Methods: "echo" returns its body; "block" returns once released or cancelled; "print" prints its body's text.
+// Methods: "echo" returns its body; "block" returns once released or cancelled; "print" prints its body's text; "shatter"
+// returns more parts than may be sent.
 class TestRunner final : public Runner {
 public:
     ~TestRunner() override { join(); }
@@ -92,6 +93,11 @@ private:
             const bool taken = host->output(call.id, Channel::out, as_text(call.body.bytes.view()));
             return Outcome::returned(Body::one(Encoding::json, as_byte_view(taken ? "true" : "false")));
         }
+        if (call.method == "shatter") {
+            Body body;
+            for (std::size_t i = 0; i <= limits::k_body_parts_max; ++i) body.add(as_byte_view("x"));
+            return Outcome::returned(std::move(body));
+        }
         return Outcome::returned(std::move(call.body));
     }
 
@@ -133,12 +139,12 @@ protected:
         message.set_method(method);
         peer->send_whole(message, Body::one(Encoding::json, as_byte_view(content)));
     }
-    struct Result_ {
+    struct Answered {
         std::uint64_t stream;
         Outcome outcome;
         std::string text;
     };
-    Result_ result() {
+    Answered result() {
         FakePeer::Received received = peer->next(wire::RESULT);
         const std::uint64_t stream = received.message.stream();
         std::string text(as_text(received.body.bytes.view()));
@@ -175,7 +181,7 @@ TEST_F(HostTest, SaysWhoItIs) {
 TEST_F(HostTest, RunsCallsOneAfterTheOther) {
     for (std::uint64_t stream = 1; stream <= 500; ++stream) {
         call(stream, "echo", std::to_string(stream));
-        const Result_ got = result();
+        const Answered got = result();
         ASSERT_EQ(got.stream, stream);
         ASSERT_EQ(got.text, std::to_string(stream));
     }
@@ -189,7 +195,7 @@ TEST_F(HostTest, RunsCallsThatComeTogether) {
         missing.insert(stream);
     }
     while (!missing.empty()) {
-        const Result_ got = result();
+        const Answered got = result();
         EXPECT_EQ(got.text, std::to_string(got.stream));
         ASSERT_EQ(missing.erase(got.stream), 1u);
     }
@@ -199,7 +205,7 @@ TEST_F(HostTest, BigBodiesComeAndGo) {
     const std::string big(5 * limits::k_body_window_bytes + 77, 'b');
     auto sending = std::async(std::launch::async, [&] { call(1, "echo", big); });
     sending.wait();
-    const Result_ got = result();
+    const Answered got = result();
     EXPECT_TRUE(got.text == big);
 }
 
@@ -228,7 +234,7 @@ TEST_F(HostTest, CancelReachesACallThatRuns) {
     call(2, "block");
     ASSERT_TRUE(runner.wait_running(2));
     peer->send(wire::CANCEL, 1);
-    const Result_ got = result();
+    const Answered got = result();
     EXPECT_EQ(got.stream, 1u);
     EXPECT_EQ(got.outcome.error.code, Code::cancelled);
     EXPECT_EQ(got.outcome.error.message, "interrupted");
@@ -249,7 +255,7 @@ TEST_F(HostTest, ThreadsAreBoundedAndOneAlwaysReads) {
     ping(1, 5);
     // A call that waits for its turn is cancelled without having begun.
     peer->send(wire::CANCEL, k_most + 5);
-    const Result_ cancelled = result();
+    const Answered cancelled = result();
     EXPECT_EQ(cancelled.stream, k_most + 5);
     EXPECT_EQ(cancelled.outcome.error.code, Code::cancelled);
     EXPECT_EQ(cancelled.outcome.error.fact("started"), "no");
@@ -329,6 +335,17 @@ TEST_F(HostTest, CancelEndsAResultThatIsOnItsWay) {
     const FakePeer::Received abort = peer->next(wire::ABORT);
     EXPECT_EQ(abort.message.stream(), 1u);
     EXPECT_EQ(abort.message.error().code(), static_cast<std::uint32_t>(Code::cancelled));
+}
+
+TEST_F(HostTest, AResultThatCannotBeSentFailsItsCallOnly) {
+    call(1, "shatter");
+    const Answered got = result();
+    EXPECT_EQ(got.stream, 1u);
+    EXPECT_EQ(got.outcome.kind, Outcome::Kind::failed);
+    EXPECT_EQ(got.outcome.error.code, Code::limit_exceeded);
+    EXPECT_EQ(got.outcome.error.fact("started"), "yes");
+    call(2, "echo", "alive");
+    EXPECT_EQ(result().text, "alive");
 }
 
 TEST_F(HostTest, StopEndsServe) {

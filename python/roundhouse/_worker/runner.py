@@ -327,12 +327,20 @@ def main() -> None:
         faulthandler.enable(2)
     except (ImportError, RuntimeError, ValueError, OSError):
         pass
+    expected = sys.argv[1:]
     sys.argv = [""]
     runner = Runner()
     output.install()
     code = 0
     try:
         runner.host = _engine.Host(socket_path, worker_id, f"python {sys.version.split()[0]}", runner)
+        for module in expected:
+            # The first call will need it, and is not here yet. What cannot be found may be on the deployer's path, which
+            # comes with that call.
+            try:
+                __import__(module)
+            except ImportError:
+                break
         runner.host.serve()
     except _engine.EngineError as error:
         print(f"roundhouse worker {worker_id}: {error.message}", file=sys.stderr)
