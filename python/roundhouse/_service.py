@@ -99,7 +99,7 @@ def deploy(cluster: Cluster, kind: str, target: Any, name: str | None, replace: 
 
 def _command(target: Any) -> list[str]:
     worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_worker", "__main__.py")
-    # Code that will travel by value needs cloudpickle there, which the worker can import while the code is encoded here.
+    # Code that travels by value needs cloudpickle there, which the worker can import while the code is encoded here.
     by_value = getattr(target, "__module__", None) == "__main__" or "<" in getattr(target, "__qualname__", "")
     return [sys.executable, worker, *(["cloudpickle"] if by_value else [])]
 

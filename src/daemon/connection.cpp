@@ -18,7 +18,7 @@ awaitable<Error> Connection::run(Bytes leftover) {
     link_.send_raw(rpc::upgrade_answer());
     tasks_.spawn(expect_hello());
     Error why = co_await link_.run(std::move(leftover));
-    if (why.code == Code::protocol) {
+    if (why.code != Code::node_lost) {
         // The peer hears why before it is hung up on; it may be the only one who can mend it.
         rpc::Message goodbye;
         goodbye.set_kind(wire::GOODBYE);

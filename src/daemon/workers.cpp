@@ -48,10 +48,11 @@ Result<std::shared_ptr<Worker>> Workers::start(Command command) {
     auto worker = std::make_shared<Worker>(executor_, random_hex(6));
     worker->stdout_path = fmt::format("{}/{}.out", folder_, worker->id);
     worker->stderr_path = fmt::format("{}/{}.err", folder_, worker->id);
-    command.env.push_back("ROUNDHOUSE_WORKER=" + worker->id);
+    process::Start start{worker->id, std::move(command.argv), std::move(command.env), std::move(command.cwd), worker->stdout_path, worker->stderr_path};
+    RH_TRY_VOID(process::check_start(start));
     by_id_.emplace(worker->id, worker);
     if (on_start_) on_start_(worker);
-    tell(process::Start{worker->id, std::move(command.argv), std::move(command.env), std::move(command.cwd), worker->stdout_path, worker->stderr_path});
+    tell(std::move(start));
     return worker;
 }
 

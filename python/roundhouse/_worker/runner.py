@@ -335,8 +335,8 @@ def main() -> None:
     try:
         runner.host = _engine.Host(socket_path, worker_id, f"python {sys.version.split()[0]}", runner)
         for module in expected:
-            # The first call will need it, and is not here yet. What cannot be found may be on the deployer's path, which
-            # comes with that call.
+            # The first call will need it, and is not here yet. What cannot be found now may be on the deployer's path,
+            # which comes with that call.
             try:
                 __import__(module)
             except ImportError:
