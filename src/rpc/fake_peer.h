@@ -142,6 +142,7 @@ private:
     void feed(ByteView bytes) {
         const Result<void> fed = inbound_.feed(bytes);
         if (!fed) throw std::runtime_error(fed.error().message);
+        flush();  // only here: writing may read, and nothing may be fed while something is
     }
     // Like a daemon, it reads while it cannot write: two ends that only write would wait for each other.
     void flush() {
@@ -164,14 +165,17 @@ private:
     Result<void> on_message(Message& message, Body body) override {
         if (message.kind() == wire::CREDIT && message.channel() == wire::BODY) {
             outbound_.grant(message.stream(), message.number());
-            flush();
         }
         received_.push_back({std::move(message), std::move(body)});
         return {};
     }
     void on_room(std::uint64_t stream, std::uint64_t bytes) override {
         if (keeps_credit_) {
-            send(wire::CREDIT, stream, bytes);
+            Message credit;
+            credit.set_kind(wire::CREDIT);
+            credit.set_stream(stream);
+            credit.set_number(bytes);
+            outbound_.send(credit);
         } else {
             ungranted_bytes_ += bytes;
         }
