@@ -1,5 +1,6 @@
 #include "daemon/workers.h"
 
+#include <filesystem>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +13,20 @@ namespace rh::daemon {
 
 using net::asio::awaitable;
 
+namespace {
+
+// What crashed workers printed is kept for whoever comes to look, but not for ever.
+void remove_old_logs(const std::string& folder) {
+    namespace fs = std::filesystem;
+    const auto oldest = fs::file_time_type::clock::now() - limits::k_log_age_max;
+    std::error_code ignored;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
+        if (entry.last_write_time(ignored) < oldest) fs::remove(entry.path(), ignored);
+    }
+}
+
+}  // namespace
+
 Workers::Workers(const net::asio::any_io_executor& executor, int keeper_fd, std::string folder, OnEnd on_end)
     : executor_(executor),
       keeper_(net::adopt_unix(executor, Fd(keeper_fd))),
@@ -19,6 +34,7 @@ Workers::Workers(const net::asio::any_io_executor& executor, int keeper_fd, std:
       on_end_(std::move(on_end)),
       tasks_(executor) {
     ::mkdir(folder_.c_str(), 0700);
+    remove_old_logs(folder_);
 }
 
 awaitable<void> Workers::run() {

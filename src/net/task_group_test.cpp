@@ -24,7 +24,7 @@ struct Ender {
     ~Ender() { ++traces.ended; }
 };
 
-awaitable<void> sleep_for_ever(const asio::any_io_executor& executor, Traces& traces) {
+awaitable<void> sleep_for_ever(asio::any_io_executor executor, Traces& traces) {
     const Ender ender{traces};
     ++traces.begun;
     asio::steady_timer timer(executor, asio::steady_timer::time_point::max());
