@@ -25,8 +25,8 @@ inline constexpr std::uint64_t k_body_bytes_max = std::uint64_t{1} << 40;  // 1 
 inline constexpr std::uint64_t k_body_window_bytes = 1024 * 1024;
 inline constexpr std::uint64_t k_output_window_bytes = 256 * 1024;
 
-// Queues. Calls beyond these are refused with Code::limit_exceeded, never silently queued. The worst a stalled client
-// can make the daemon hold is k_calls_per_connection_max chunks.
+// Queues. Calls beyond these are refused with Code::limit_exceeded, never silently queued. A client that stops reading
+// makes the daemon hold at most one body window and one output window for each of its calls.
 inline constexpr std::size_t k_calls_per_connection_max = 4096;
 inline constexpr std::size_t k_calls_per_worker_max = 4096;
 inline constexpr std::size_t k_connections_max = 4096;

@@ -156,13 +156,15 @@ public:
 
     void cancel(std::uint64_t id) override { canceller_.queue(id); }
 
-    void start_thread() override {
+    bool start_thread() override {
         const nb::gil_scoped_acquire gil;
         try {
             runner_.attr("start_thread")();
+            return true;
         } catch (nb::python_error& error) {
             // Calls then queue behind those that run; the next one asks for a thread again.
             error.discard_as_unraisable("starting a thread for calls");
+            return false;
         }
     }
 

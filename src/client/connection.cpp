@@ -374,7 +374,12 @@ bool Connection::alive() const {
 void Connection::close() {
     if (link_ == nullptr || !link_->usable()) return;
     lose(Error(Code::node_lost, "the connection was closed on this side").with("started", "unknown"));
-    if (background_.joinable() && background_.get_id() != std::this_thread::get_id()) background_.join();
+    std::thread background;
+    {
+        const std::scoped_lock lock(mutex_);
+        if (background_.get_id() != std::this_thread::get_id()) background.swap(background_);
+    }
+    if (background.joinable()) background.join();
 }
 
 std::string Connection::session() const {
@@ -388,21 +393,26 @@ std::string Connection::session() const {
 void Connection::background() {
     std::unique_lock lock(mutex_);
     std::size_t seen = activity_;
+    bool quiet = false;
     while (!lost_) {
         if (background_needed()) {
             Read read = Read::progress;
             lead(lock, {}, true, read);
             if (!background_needed()) hand_over();
+            quiet = false;
             continue;
         }
         // A caller's own reads come first: while callers come and go, stay away from the socket altogether.
-        const bool woken = background_wake_.wait_for(lock, k_quiet, [&] { return lost_ || background_needed(); });
-        if (woken || reading_ || !followers_.empty() || std::exchange(seen, activity_) != activity_) continue;
-        // Quiet: watch for what nobody asked for (a lost daemon, above all) without taking the right to read.
+        if (!quiet) {
+            const bool woken = background_wake_.wait_for(lock, k_quiet, [&] { return lost_ || background_needed(); });
+            if (woken || reading_ || !followers_.empty() || std::exchange(seen, activity_) != activity_) continue;
+        }
+        // Quiet: watch for what nobody waits for (a lost daemon, above all) without taking the right to read.
         lock.unlock();
         link_->wait_readable();
         lock.lock();
-        if (lost_ || reading_ || !followers_.empty()) continue;
+        quiet = !lost_ && !reading_ && followers_.empty() && seen == activity_;
+        if (!quiet) continue;
         Read read = Read::progress;
         lead(lock, Clock::now(), false, read);
     }

@@ -25,12 +25,13 @@ awaitable<void> Daemon::run() {
     tasks_.spawn(follower_.run());
     co_await workers_.run();
     spdlog::info("the keeper is gone: the node ends");
+    stopping_ = true;
     for (Session& session : sessions_) session.connection.link().close();
     follower_.stop();
     co_await tasks_.stop();
 }
 
-bool Daemon::has_room() const { return sessions_.size() < limits::k_connections_max; }
+bool Daemon::has_room() const { return !stopping_ && sessions_.size() < limits::k_connections_max; }
 
 void Daemon::adopt(std::unique_ptr<net::Stream> stream, net::Peer peer, Bytes leftover) {
     const auto session = sessions_.emplace(sessions_.end(), std::move(stream), peer, *this);

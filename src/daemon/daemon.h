@@ -56,6 +56,7 @@ private:
     Node node_;
     std::list<Session> sessions_;
     net::TaskGroup tasks_;
+    bool stopping_ = false;
 };
 
 }  // namespace rh::daemon

@@ -81,6 +81,7 @@ Server::Server(const asio::any_io_executor& executor, net::UnixListener listener
 void Server::start() { tasks_.spawn(accept()); }
 
 awaitable<void> Server::stop() {
+    stopping_ = true;
     listener_.close();
     co_await tasks_.stop();
 }
@@ -88,6 +89,7 @@ awaitable<void> Server::stop() {
 awaitable<void> Server::accept() {
     for (;;) {
         Result<net::Accepted> accepted = co_await listener_.accept();
+        if (stopping_) co_return;
         if (accepted) {
             tasks_.spawn(handle(std::move(*accepted)));
             continue;

@@ -24,6 +24,7 @@ private:
     net::UnixListener listener_;
     daemon::Api& api_;
     net::TaskGroup tasks_;
+    bool stopping_ = false;
 };
 
 }  // namespace rh::http

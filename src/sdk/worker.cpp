@@ -83,9 +83,14 @@ struct Worker::Impl final : rh::worker::Runner {
     rh::Outcome invoke(const rh::worker::Incoming& call);
     rh::Outcome create(const Json& request, const rh::Body& body);
     void cancel(std::uint64_t id) override;
-    void start_thread() override {
-        // Ends with the host, which the process outlives only by _exit.
-        std::thread([this] { host->serve_more(); }).detach();
+    bool start_thread() override {
+        try {
+            // Ends with the host, which the process outlives only by _exit.
+            std::thread([this] { host->serve_more(); }).detach();
+            return true;
+        } catch (const std::system_error&) {
+            return false;  // no more threads are to be had
+        }
     }
     std::vector<std::string> services() override { return {}; }
 };

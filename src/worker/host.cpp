@@ -134,9 +134,14 @@ bool HostImpl::may_run(Lock& lock) {
         if (threads_ >= limits::k_worker_threads_max) return false;
         ++starting_;
         lock.unlock();
-        runner_.start_thread();
+        const bool started = runner_.start_thread();
         lock.lock();
         if (ready_.empty() || ended_) return false;
+        if (!started) {
+            --starting_;
+            // Better a call that cannot be cancelled than one that never runs.
+            return running_.empty();
+        }
     }
     return true;
 }

@@ -37,8 +37,9 @@ public:
     // Interrupts a call that is in run() now, where the language can. Called on the reading thread: must not wait for
     // user code, or for a lock that user code may hold (Python's GIL).
     virtual void cancel(std::uint64_t id) = 0;
-    // Starts a thread of the language's own that calls Host::serve_more() and ends when that returns.
-    virtual void start_thread() = 0;
+    // Starts a thread of the language's own that calls Host::serve_more() and ends when that returns. False when it
+    // could not: calls then run on the threads that are there.
+    virtual bool start_thread() = 0;
     // The names of the services that live here, for the daemon after its restart.
     virtual std::vector<std::string> services() = 0;
 };

@@ -41,9 +41,10 @@ public:
         cancelled_.insert(id);
         changed_.notify_all();
     }
-    void start_thread() override {
+    bool start_thread() override {
         const std::scoped_lock lock(mutex_);
         threads_.emplace_back([this] { host->serve_more(); });
+        return true;
     }
     std::vector<std::string> services() override { return {"test"}; }
 
