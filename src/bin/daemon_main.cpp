@@ -18,6 +18,7 @@ namespace asio = net::asio;
 // Runs everything that is ready, then looks a little for more before it blocks: the wake-up would cost more than the call.
 void run_spinning(asio::io_context& context) {
     rpc::Spin spin;
+    if (!rpc::Spin::possible()) context.run();
     while (!context.stopped()) {
         if (context.poll() != 0) continue;
         if (spin.until([&] { return context.poll() != 0; })) continue;

@@ -29,7 +29,8 @@ public:
     void remove(const Worker& worker);
     // Runs until stop().
     net::asio::awaitable<void> run();
-    // Delivers what the kernel has told of by now; called before a result is passed on, so that output comes first.
+    // Delivers what the kernel has told of by now. run() does so before a result that came later is read: the kernel reports
+    // descriptors in the order in which they became ready.
     void catch_up();
     // Delivers what stopped at a slow reader.
     void resume(Worker& worker);

@@ -141,7 +141,6 @@ bool Router::from_worker(Connection& connection, rpc::Message& message, ByteView
     const bool own = route.reply != nullptr;
     switch (message.kind()) {
         case wire::RESULT: {
-            follower_->catch_up();
             if (own) return false;
             const Result<std::uint64_t> whole = wire::whole_body_bytes(message);
             if (!whole || body.size() > *whole) {

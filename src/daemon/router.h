@@ -26,7 +26,7 @@ public:
 
     // Text from the worker's own file descriptors (follower.h): to the call that runs alone there. How much was taken.
     std::size_t deliver(Worker& worker, Channel channel, std::string_view text);
-    // Called before a result is passed on, and when a client has made room for more text.
+    // Who is asked to go on when a client has made room for more such text, and to catch up before a worker's end is told.
     void follow_with(Follower& follower) { follower_ = &follower; }
 
     // Called when a retired worker's last call is over.

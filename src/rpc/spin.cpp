@@ -38,9 +38,13 @@ bool may_spin() {
 
 }  // namespace
 
+bool Spin::possible() {
+    static const bool possible = may_spin();
+    return possible;
+}
+
 bool Spin::worthwhile() const {
-    static const bool allowed = may_spin();
-    return allowed && misses_ < k_misses_max && (crowded_until_ == Clock::time_point{} || Clock::now() > crowded_until_);
+    return possible() && misses_ < k_misses_max && (crowded_until_ == Clock::time_point{} || Clock::now() > crowded_until_);
 }
 
 }  // namespace rh::rpc

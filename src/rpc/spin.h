@@ -16,6 +16,9 @@ class Spin {
 public:
     using Clock = std::chrono::steady_clock;
 
+    // False under one processor, a CPU quota or ROUNDHOUSE_SPIN=0: then no spin ever begins.
+    static bool possible();
+
     // Calls `look` until it returns true or the budget is spent; false at once where spinning does not pay now.
     template <class Look>
     bool until(Look&& look) {
@@ -41,7 +44,8 @@ public:
         return false;
     }
 
-    // Tells how long the wait took in the end, so that a run of misses is forgotten once answers come fast again.
+    // Tells how long the wait after a missed spin took, so that a run of misses is forgotten once answers come fast again:
+    // so fast that the next spin would most likely have seen them.
     void waited(Clock::duration duration) {
         if (duration < k_fast) misses_ = 0;
     }
@@ -49,10 +53,10 @@ public:
 private:
     static constexpr std::chrono::microseconds k_crowded{100};
     static constexpr std::chrono::milliseconds k_crowded_pause{5};
-    static constexpr std::chrono::microseconds k_fast{400};
+    static constexpr std::chrono::microseconds k_fast{60};
     static constexpr int k_misses_max = 8;
 
-    // False under one processor or a CPU quota, with ROUNDHOUSE_SPIN=0, after a run of misses and while crowded.
+    // False after a run of misses and while crowded as well.
     bool worthwhile() const;
 
     int misses_ = 0;

@@ -12,6 +12,7 @@
 #include "net/unix.h"
 #include "rpc/blocking_link.h"
 #include "wire/convert.h"
+#include "worker/alarm.h"
 
 namespace rh::worker {
 
@@ -19,9 +20,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using Lock = std::unique_lock<std::mutex>;
-
-// After this many ticks without a call the watcher sleeps until the next one wakes it.
-constexpr int k_quiet_ticks = 2;
 
 // A call that is in Runner::run() now. Shared by the table and by threads of the user's that wait to print for it.
 struct Running {
@@ -54,6 +52,7 @@ private:
     bool reading_is_safe() const { return held_run_ == 0 || idle_ > 0 || starting_ > 0; }
     void idle(Lock& lock);
     void watch(Lock& lock);
+    void set_alarm();
     void send_result(std::uint64_t id, Outcome outcome);
     void lose(Lock& lock, Error why);
 
@@ -69,12 +68,13 @@ private:
     std::deque<Incoming> ready_;
     std::unordered_map<std::uint64_t, std::shared_ptr<Running>> running_;
     std::condition_variable idle_wake_;   // idle threads other than the watcher
-    std::condition_variable watch_wake_;  // the watcher
+    Alarm alarm_;                         // the watcher
     std::size_t threads_ = 0;
     std::size_t idle_ = 0;  // with the watcher
     std::size_t starting_ = 0;
     bool watched_ = false;
-    bool watcher_sleeps_ = false;
+    bool alarm_set_ = false;
+    std::uint64_t alarm_run_ = 0;  // the run that held the right to read when the alarm was set
     bool reading_ = false;
     std::uint64_t runs_ = 0;
     std::uint64_t held_run_ = 0;
@@ -163,7 +163,7 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     const std::uint64_t run = ++runs_;
     if (holding) {
         held_run_ = run;
-        if (watcher_sleeps_) watch_wake_.notify_one();
+        if (!alarm_set_) set_alarm();
     }
     // The thread that was woken to watch may have found this call to run instead, so pass the watch on.
     if (!watched_ && idle_ > 0) idle_wake_.notify_one();
@@ -198,26 +198,25 @@ void HostImpl::idle(Lock& lock) {
 
 // Returns when the right to read is free, taken from a call that lasts if need be.
 void HostImpl::watch(Lock& lock) {
-    int quiet = 0;
     while (!ended_) {
-        const std::uint64_t seen = held_run_;
-        const std::uint64_t runs = runs_;
-        if (seen == 0 && !reading_) return;
-        if (quiet >= k_quiet_ticks) {
-            watcher_sleeps_ = true;
-            watch_wake_.wait(lock);
-            watcher_sleeps_ = false;
-            quiet = 0;
-            continue;
-        }
-        watch_wake_.wait_for(lock, limits::k_watch_tick);
-        if (seen != 0 && held_run_ == seen) {
+        if (held_run_ == 0 && !reading_) return;
+        if (held_run_ != 0 && !alarm_set_) set_alarm();
+        lock.unlock();
+        alarm_.sleep();
+        lock.lock();
+        alarm_set_ = false;
+        if (held_run_ != 0 && held_run_ == alarm_run_) {
             held_run_ = 0;
             reading_ = false;
             return;
         }
-        quiet = runs == runs_ && held_run_ == 0 ? quiet + 1 : 0;
     }
+}
+
+void HostImpl::set_alarm() {
+    alarm_set_ = true;
+    alarm_run_ = held_run_;
+    alarm_.set(limits::k_watch_tick);
 }
 
 void HostImpl::send_result(std::uint64_t id, Outcome outcome) {
@@ -267,7 +266,7 @@ void HostImpl::lose(Lock&, Error why) {
     if (!std::exchange(ended_, true)) why_ended_ = std::move(why);
     for (auto& [id, running] : running_) running->room.notify_all();
     idle_wake_.notify_all();
-    watch_wake_.notify_all();
+    alarm_.set({});
 }
 
 // --- what arrives, on the reading thread ---------------------------------------------------------------------------

@@ -104,3 +104,10 @@ def test_a_screen_that_breaks_ends_the_call(box: rh.Cluster, monkeypatch: pytest
         with pytest.raises(BrokenPipeError, match="nobody reads"):
             remote(100, 0.05)
     assert rh.function(subjects.add).to(box)(1) == 2
+
+
+def test_a_descriptors_output_comes_before_the_result(box: rh.Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    write = rh.function(subjects.write_line).to(box)
+    for number in range(500):
+        write(number)
+        assert capsys.readouterr().out == f"line {number}\n"
