@@ -207,6 +207,10 @@ FIGURES = [
         {IDLE: Target(0.35, "T"), ONE_CORE: Target(2, "T")},
         echo_cpp,
         "U {unix:.1f} µs; " + CALL_NOTE,
+        {
+            ONE_CORE: "the four context switches alone take two round trips of U; the rest is mostly the kernel's, "
+            "for the daemon's epoll and the sockets"
+        },
     ),
     Figure(
         "call_py",
@@ -223,6 +227,10 @@ FIGURES = [
         {IDLE: Target(2.5, "T"), ONE_CORE: Target(None, "T")},
         call_paced,
         "T at the same pace {paced:.0f} µs; CPU: client {client:.0f}, daemon {daemon:.0f}, worker {worker:.0f} µs",
+        {
+            IDLE: "a call that finds everything asleep needs four wake-ups and T two, and at this pace each costs more "
+            "than back to back: compare T at the same pace, in the notes"
+        },
     ),
     Figure(
         "call_busy",
@@ -239,6 +247,7 @@ FIGURES = [
         {IDLE: Target(4, "P"), ONE_CORE: Target(4, "P")},
         cold,
         "up {up:.0f}, to {to:.0f}, first call {call:.1f} ms; besides, import {import:.1f} and teardown {down:.0f} ms",
+        {ONE_CORE: "what overlaps on two cores, the client's pickling and the worker's start, adds up on one"},
     ),
     Figure(
         "log_line",
@@ -247,6 +256,10 @@ FIGURES = [
         {IDLE: Target(2, "T"), ONE_CORE: Target(None, "T")},
         log_line,
         "one line every 10 ms, and T at the same pace {paced:.0f} µs; p99 {p99:.0f} µs",
+        {
+            IDLE: "a line after a pause needs two wake-ups, as T does at the same pace, and each costs more than "
+            "back to back"
+        },
     ),
 ]
 
