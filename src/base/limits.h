@@ -57,7 +57,6 @@ inline constexpr milliseconds k_start_timeout{20'000};
 inline constexpr milliseconds k_worker_start_timeout{60'000};
 inline constexpr milliseconds k_stop_grace{2'000};
 inline constexpr milliseconds k_cancel_grace{2'000};
-inline constexpr milliseconds k_reconnect_grace{10'000};
 
 // Waiting for an answer (measured in benchmarks/): spin this long, then block.
 inline constexpr microseconds k_spin{60};
