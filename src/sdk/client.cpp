@@ -126,7 +126,11 @@ Result<std::shared_ptr<Cluster::Impl>> open(const std::string& name, bool start)
     if (start) {
         const char* daemon = std::getenv("ROUNDHOUSE_DAEMON");
         const auto started = rh::launch::up_local(*local, daemon != nullptr ? daemon : "roundhoused", rh::limits::k_start_timeout);
-        if (!started) return error_of(started.error());
+        if (!started) {
+            Error error = error_of(started.error());
+            if (daemon == nullptr) error.message += " (the daemon is roundhoused in PATH, or what ROUNDHOUSE_DAEMON names)";
+            return error;
+        }
     }
     auto client = rh::client::Client::connect({local->socket_path, "roundhouse " ROUNDHOUSE_VERSION " c++"}, {});
     if (!client) return error_of(client.error());
