@@ -34,6 +34,7 @@ constexpr std::chrono::milliseconds k_exit_grace{1'000};
 struct Process {
     std::vector<std::weak_ptr<client::Client>> clients;
     std::atomic<bool> exiting{false};
+    std::thread::id exiting_thread;  // set before `exiting`
     std::atomic<int> waiting{0};
 };
 Process process;
@@ -124,8 +125,14 @@ private:
 
 // Without the GIL.
 WaitEnd wait_for(client::Call& call, Deadline deadline, PyWaiter& waiter) {
-    const Waiting waiting;
-    const WaitEnd end = call.wait(deadline, waiter);
+    WaitEnd end;
+    {
+        const Waiting waiting;
+        end = call.wait(deadline, waiter);
+    }
+    // The interpreter is exiting, and this is a daemon thread, which Python ends when it next asks for the GIL. It must not
+    // come back to raise something first: a traceback that is printed while Python finalises can abort the program.
+    while (process.exiting.load() && std::this_thread::get_id() != process.exiting_thread) ::pause();
     return waiter.failed() ? WaitEnd::interrupted : end;
 }
 
@@ -361,6 +368,7 @@ std::unique_ptr<PyClient> connect(const std::string& socket_path, const std::str
 
 // Registered with atexit: afterwards no thread of the engine touches Python.
 void close_all() {
+    process.exiting_thread = std::this_thread::get_id();
     process.exiting.store(true);
     std::vector<std::shared_ptr<client::Client>> clients;
     for (const auto& known : process.clients) {
