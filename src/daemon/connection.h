@@ -43,6 +43,8 @@ public:
 
     rpc::AsyncLink& link() { return link_; }
     const net::Peer& peer() const { return peer_; }
+    // Who calls, as the kernel knows them: "uid:1000".
+    const std::string& principal() const { return principal_; }
     void answer(std::uint64_t stream, Outcome outcome);
 
     std::unordered_map<std::uint64_t, Target> targets;  // a client's calls on their way
@@ -58,6 +60,7 @@ private:
     Result<void> greet(const wire::Hello& hello);
 
     const net::Peer peer_;
+    const std::string principal_;
     Switchboard& switchboard_;
     rpc::AsyncLink link_;
     net::TaskGroup tasks_;

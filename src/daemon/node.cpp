@@ -153,6 +153,8 @@ Result<std::shared_ptr<Worker>> Node::start_worker(const Json& request) {
 
 // The deployer encodes its code while the worker starts; nothing but the deploy that follows may use it.
 Outcome Node::start(const Json& request, const Asker& asker) {
+    // Nobody would end a worker whose client was gone before this ran.
+    if (asker.get() == nullptr) return Outcome::failed(Error(Code::node_lost, "the client is gone"));
     const Result<std::shared_ptr<Worker>> worker = start_worker(request);
     if (!worker) return Outcome::failed(worker.error());
     started_[(*worker)->id] = {*worker, asker.connection};

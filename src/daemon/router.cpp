@@ -100,7 +100,7 @@ void Router::open(Connection& client, rpc::Message& message, ByteView body) {
     ++service.calls;
     ++calls_total_;
     message.set_stream(stream);
-    message.set_principal(fmt::format("uid:{}", client.peer().uid));
+    message.set_principal(client.principal());
     worker.connection->link().send(message, body);
 }
 
