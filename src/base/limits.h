@@ -24,6 +24,12 @@ inline constexpr std::uint64_t k_body_bytes_max = std::uint64_t{1} << 40;  // 1 
 // Flow control. A sender may have this much of one body, or of one call's output, on its way unacknowledged.
 inline constexpr std::uint64_t k_body_window_bytes = 1024 * 1024;
 inline constexpr std::uint64_t k_output_window_bytes = 256 * 1024;
+// The same for a stream of items, each of which counts at least its share: the window divided by `prefetch`.
+inline constexpr std::uint64_t k_items_window_bytes = 1024 * 1024;
+inline constexpr std::uint32_t k_prefetch_default = 1024;
+inline constexpr std::uint32_t k_prefetch_max = 65'536;
+inline constexpr std::uint32_t k_input_prefetch = 16;
+inline constexpr std::uint32_t k_inputs_per_call_max = 64;
 
 // Queues. Calls beyond these are refused with Code::limit_exceeded, never silently queued. A client that stops reading
 // makes the daemon hold at most one body window and one output window for each of its calls.
@@ -31,8 +37,12 @@ inline constexpr std::size_t k_calls_per_connection_max = 4096;
 inline constexpr std::size_t k_calls_per_worker_max = 4096;
 inline constexpr std::size_t k_connections_max = 4096;
 inline constexpr std::size_t k_services_max = 10'000;
+// Calls that wait for a worker that takes a dead one's place.
+inline constexpr std::size_t k_parked_calls_max = 256;
 inline constexpr std::size_t k_workers_max = 512;
-inline constexpr std::size_t k_worker_threads_max = 64;
+// The calls that one is made from within.
+inline constexpr int k_parents_max = 32;
+inline constexpr std::size_t k_worker_threads_max = 256;
 inline constexpr std::size_t k_write_batch_bytes = 256 * 1024;
 inline constexpr std::size_t k_read_buffer_bytes = 256 * 1024;
 
@@ -62,5 +72,9 @@ inline constexpr milliseconds k_cancel_grace{2'000};
 inline constexpr microseconds k_spin{60};
 // A call that lasts longer than this, give or take, gives up the right to read its worker's socket.
 inline constexpr microseconds k_watch_tick{200};
+// Items of one generator that come faster than this leave together.
+inline constexpr microseconds k_items_gather{200};
+inline constexpr std::size_t k_items_batch_bytes = 32 * 1024;
+inline constexpr std::size_t k_items_batch_max = 512;
 
 }  // namespace rh::limits
