@@ -32,13 +32,13 @@ class Call:
     def poll_items(self) -> list[Items] | None: ...
     # prefetch=0: asks for one more item.
     def ask(self) -> None: ...
-    # To the worker: kind 0 a value, 1 an exception, 2 the end of generator argument `source`. False when nobody takes it.
+    # To the worker: kind 0 a value, 1 an exception, 2 the end of generator argument `source`. False: nobody takes it.
     def send_item(
         self, source: int, kind: int, encoding: int, parts: Sequence[Any], raised: Raised | None = None
     ) -> bool: ...
     # Waits until the worker wants another item of that generator argument; False when it never will.
     def await_room(self, source: int) -> bool: ...
-    # From now on these are told, from whichever thread reads. `on_items` when there is something after there was nothing.
+    # From now on these are told, from whichever thread reads. `on_items`: there are items, after there were none.
     def observe(
         self,
         on_output: Callable[[int, bytes], None] | None = None,
@@ -58,7 +58,8 @@ class Client:
         kill: bool = False,
         parents: Sequence[str] = (),
     ) -> Outcome: ...
-    # `observed` False: what comes waits, bounded, for a thread that waits for the call; on_done is not told.
+    # `prefetch` -1: no items are expected. `observed` False: what comes waits, bounded, for a thread that waits for the
+    # call; on_done is not told.
     def start(
         self,
         service: str,
@@ -70,7 +71,7 @@ class Client:
         timeout: float | None = None,
         kill: bool = False,
         parents: Sequence[str] = (),
-        prefetch: int = 1024,
+        prefetch: int = -1,
         observed: bool = True,
     ) -> Call: ...
     def ping(self, timeout: float | None = None) -> float: ...
@@ -88,13 +89,14 @@ class Host:
     def output(self, id: int, channel: int, text: bytes | str) -> bool: ...
     # Ends a call for which run() returned None.
     def finish(self, id: int, answer: Any) -> None: ...
-    # Sends an item of the call and waits until another one is wanted; with `wait` False it never waits, and runner.room(id)
-    # is told later. 1: go on; 0: no room yet; -1: nobody listens any more. `parts` is bytes, or a list of parts.
+    # Sends an item of the call and waits until another one is wanted; with `wait` False it never waits, and
+    # runner.room(id) is told later. 1: go on; 0: no room yet; -1: nobody listens any more. `parts` is bytes, or a list
+    # of parts.
     def item(self, id: int, encoding: int, parts: Any, wait: bool = True) -> int: ...
     # Waits (or looks) until an item is wanted: 1, 0, -1 as above.
     def await_room(self, id: int, wait: bool = True) -> int: ...
-    # The next that came for `source` (0: what was sent into the call's own generator); None: nothing yet (`wait` False), or
-    # the call is over or cancelled. Asks the caller for more of a generator argument.
+    # The next that came for `source` (0: what was sent into the call's own generator); None: nothing yet (`wait`
+    # False), or the call is over or cancelled. Asks the caller for more of a generator argument.
     def next_input(self, id: int, source: int, wait: bool = True) -> Input | None: ...
     # Nobody takes the items of that generator argument any more.
     def drop_input(self, id: int, source: int) -> None: ...

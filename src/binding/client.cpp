@@ -9,7 +9,9 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -27,6 +29,8 @@ using Clock = std::chrono::steady_clock;
 using client::Deadline;
 using client::WaitEnd;
 
+// The node ends a call that is late; this much later it is given up from here, in case the node cannot.
+constexpr std::chrono::milliseconds k_node_grace = limits::k_cancel_grace + std::chrono::milliseconds{1'500};
 // What the exit of the interpreter waits for threads that are just coming back from a wait.
 constexpr std::chrono::milliseconds k_exit_grace{1'000};
 
@@ -123,6 +127,12 @@ private:
     std::unique_ptr<nb::python_error> error_;
 };
 
+// The interpreter is exiting, and this is a daemon thread, which Python ends when it next asks for the GIL. It must not
+// come back to raise something first: a traceback that is printed while Python finalises can abort the program.
+void stay_while_exiting() {
+    while (process.exiting.load() && std::this_thread::get_id() != process.exiting_thread) ::pause();
+}
+
 // Without the GIL.
 WaitEnd wait_for(client::Call& call, Deadline deadline, PyWaiter& waiter) {
     WaitEnd end;
@@ -130,34 +140,25 @@ WaitEnd wait_for(client::Call& call, Deadline deadline, PyWaiter& waiter) {
         const Waiting waiting;
         end = call.wait(deadline, waiter);
     }
-    // The interpreter is exiting, and this is a daemon thread, which Python ends when it next asks for the GIL. It must not
-    // come back to raise something first: a traceback that is printed while Python finalises can abort the program.
-    while (process.exiting.load() && std::this_thread::get_id() != process.exiting_thread) ::pause();
+    stay_while_exiting();
     return waiter.failed() ? WaitEnd::interrupted : end;
 }
 
-Error still_running_error() {
-    return Error(Code::timeout,
-                 "the call did not end within its timeout, nor when it was asked to stop: it is still running on its "
-                 "worker. Code that blocks outside Python cannot be interrupted")
-        .with("still_running", "True")
-        .with("started", "yes");
+Error late_error(const Error& cancelled) {
+    Error late(Code::timeout, "the call did not end within its timeout, and was cancelled");
+    late.context = cancelled.context;
+    if (late.fact("still_running").empty()) late.context.emplace_back("still_running", "False");
+    return late;
 }
 
-// After the deadline: asks the call to stop and waits a little for that. Without the GIL.
-Error end_late_call(client::Call& call, PyWaiter& waiter) {
-    call.cancel();
-    if (wait_for(call, Clock::now() + limits::k_cancel_grace, waiter) == WaitEnd::done) {
-        return Error(Code::timeout, "the call did not end within its timeout, and was cancelled")
-            .with("still_running", "False");
-    }
-    call.abandon(still_running_error());
-    return still_running_error();
+Error no_answer_error() {
+    return Error(Code::timeout, "the call did not end within its timeout, and its node says nothing about it")
+        .with("still_running", "True")
+        .with("started", "unknown");
 }
 
 // (kind, encoding, parts, raised) of an outcome; one of ours is raised.
-nb::tuple python_outcome(client::Call& call) {
-    Outcome outcome = call.take_outcome();
+nb::tuple python_outcome(Outcome outcome) {
     if (outcome.kind == Outcome::Kind::failed) raise(outcome.error);
     const int encoding = static_cast<int>(outcome.body.encoding);
     nb::object raised = nb::none();
@@ -174,12 +175,12 @@ nb::tuple python_outcome(client::Call& call) {
 // Tells Python about a call that nobody waits for, from whichever thread reads.
 class PyObserver final : public client::Observer {
 public:
-    PyObserver(nb::object on_output, nb::object on_done)
-        : on_output_(on_output.is_none() ? nullptr : on_output.release().ptr()),
-          on_done_(on_done.is_none() ? nullptr : on_done.release().ptr()) {}
+    PyObserver(nb::object on_output, nb::object on_done, nb::object on_items)
+        : on_output_(taken(std::move(on_output))), on_done_(taken(std::move(on_done))), on_items_(taken(std::move(on_items))) {}
     ~PyObserver() override {
-        if (on_output_ != nullptr) dropped.add(on_output_);
-        if (on_done_ != nullptr) dropped.add(on_done_);
+        for (PyObject* const object : {on_output_, on_done_, on_items_}) {
+            if (object != nullptr) dropped.add(object);
+        }
     }
 
     void on_output(Channel channel, std::string_view text) override {
@@ -191,19 +192,68 @@ public:
             error.discard_as_unraisable("showing the output of a call");
         }
     }
-    void on_done() override {
-        if (on_done_ == nullptr || process.exiting.load()) return;
+    void on_done() override { tell(on_done_, "telling that a call is done"); }
+    void on_items() override { tell(on_items_, "telling that a stream has items"); }
+
+private:
+    static PyObject* taken(nb::object object) { return object.is_none() ? nullptr : object.release().ptr(); }
+    static void tell(PyObject* whom, const char* what) {
+        if (whom == nullptr || process.exiting.load()) return;
         const nb::gil_scoped_acquire gil;
         try {
-            nb::handle{on_done_}();
+            nb::handle{whom}();
         } catch (nb::python_error& error) {
-            error.discard_as_unraisable("telling that a call is done");
+            error.discard_as_unraisable(what);
         }
     }
 
-private:
     PyObject* on_output_;
     PyObject* on_done_;
+    PyObject* on_items_;
+};
+
+// Encoding, parts, and whether each part is an item of its own.
+nb::object python_items(client::Items items) {
+    const int encoding = static_cast<int>(items.body.encoding);
+    if (!items.batch) return nb::make_tuple(encoding, python_parts(std::move(items.body)), false);
+    nb::object list = nb::steal(PyList_New(static_cast<Py_ssize_t>(items.body.part_bytes.size())));
+    if (!list.is_valid()) throw nb::python_error();
+    const char* at = reinterpret_cast<const char*>(items.body.bytes.data());
+    for (std::size_t i = 0; i < items.body.part_bytes.size(); ++i) {
+        const auto size = static_cast<Py_ssize_t>(items.body.part_bytes[i]);
+        PyObject* const part = PyBytes_FromStringAndSize(at, size);
+        if (part == nullptr) throw nb::python_error();
+        PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), part);
+        at += size;
+    }
+    return nb::make_tuple(encoding, list, true);
+}
+
+client::Sent sent_from(int kind, int encoding, nb::handle parts, nb::handle raised) {
+    if (kind < 0 || kind > 2) throw nb::value_error("the kind of what is sent is 0, 1 or 2");
+    client::Sent sent;
+    sent.kind = static_cast<client::Sent::Kind>(kind);
+    sent.body = copy_body(encoding_from(encoding), parts);
+    if (!raised.is_none()) {
+        sent.raised = Raised{nb::cast<std::string>(raised[0]), nb::cast<std::string>(raised[1]), nb::cast<std::string>(raised[2])};
+    }
+    return sent;
+}
+
+// Texts that are read during a call of the engine only.
+class Texts {
+public:
+    explicit Texts(nb::handle sequence) {
+        for (const nb::handle text : sequence) {
+            owners_.push_back(nb::borrow(text));
+            views_.push_back(utf8(text));
+        }
+    }
+    std::span<const std::string_view> views() const { return views_; }
+
+private:
+    std::vector<nb::object> owners_;
+    std::vector<std::string_view> views_;
 };
 
 double seconds(std::chrono::microseconds time) { return std::chrono::duration<double>(time).count(); }
@@ -228,11 +278,76 @@ public:
         return end == WaitEnd::done;
     }
 
-    nb::tuple take() { return python_outcome(*call_); }
+    nb::tuple take() { return python_outcome(call_->take_outcome()); }
 
-    void cancel() {
+    void cancel(bool kill) {
         const nb::gil_scoped_release release;
-        call_->cancel();
+        call_->cancel(kill);
+    }
+
+    void abandon() {
+        const nb::gil_scoped_release release;
+        call_->abandon(Error(Code::cancelled, "the call was given up by its caller").with("still_running", "True"));
+    }
+
+    nb::object next_items(nb::object timeout) {
+        PyWaiter waiter(on_output_);
+        const Deadline deadline = deadline_after(timeout);
+        {
+            const nb::gil_scoped_release release;
+            {
+                const Waiting waiting;
+                call_->wait_items(deadline, waiter);
+            }
+            stay_while_exiting();
+        }
+        waiter.rethrow();
+        return poll_items();
+    }
+
+    nb::object poll_items() {
+        dropped.drop();
+        // Asked before the items are taken, so that none can come between and be lost.
+        const bool done = call_->done();
+        std::vector<client::Items> taken;
+        {
+            const nb::gil_scoped_release release;
+            taken = call_->take_items();
+        }
+        if (taken.empty() && done) return nb::none();
+        nb::list list;
+        for (client::Items& items : taken) list.append(python_items(std::move(items)));
+        return list;
+    }
+
+    void ask() {
+        const nb::gil_scoped_release release;
+        call_->ask();
+    }
+
+    bool send_item(std::uint32_t source, int kind, int encoding, nb::object parts, nb::object raised) {
+        client::Sent sent = sent_from(kind, encoding, parts, raised);
+        const nb::gil_scoped_release release;
+        const Waiting waiting;
+        return call_->send_item(source, std::move(sent));
+    }
+
+    bool await_room(std::uint32_t source) {
+        const nb::gil_scoped_release release;
+        bool room = false;
+        {
+            const Waiting waiting;
+            room = call_->wait_room(source);
+        }
+        stay_while_exiting();
+        return room;
+    }
+
+    void observe(nb::object on_output, nb::object on_done, nb::object on_items) {
+        on_output_ = on_output;
+        auto observer = std::make_shared<PyObserver>(std::move(on_output), std::move(on_done), std::move(on_items));
+        const nb::gil_scoped_release release;
+        call_->observe(std::move(observer));
     }
 
     double ping(nb::object timeout) {
@@ -270,14 +385,18 @@ public:
     PyClient& operator=(const PyClient&) = delete;
 
     nb::tuple call(nb::str service, nb::str method, int encoding, nb::object parts, nb::object on_output,
-                   nb::object timeout) {
+                   nb::object timeout, bool kill, nb::object parents) {
         dropped.drop();
         const BorrowedParts borrowed(parts);
+        const Texts texts(parents);
         const Deadline deadline = deadline_after(timeout);
-        const client::Request request = make_request(service, method, encoding, borrowed, deadline);
+        client::Request request = make_request(service, method, encoding, borrowed, deadline);
+        request.kill = kill;
+        request.parents = texts.views();
         PyWaiter waiter(on_output);
         std::shared_ptr<client::Call> call;
         std::optional<Error> error;
+        bool late = false;
         {
             const nb::gil_scoped_release release;
             auto started = client_->start(request, nullptr);
@@ -285,25 +404,38 @@ public:
                 error = std::move(started.error());
             } else {
                 call = std::move(*started);
-                const WaitEnd end = wait_for(*call, deadline, waiter);
-                if (end == WaitEnd::deadline) error = end_late_call(*call, waiter);
+                WaitEnd end = wait_for(*call, deadline, waiter);
+                if (end == WaitEnd::deadline) {
+                    // The node counts as well, and ends the call; which of the two is first does not matter.
+                    late = true;
+                    call->cancel(kill);
+                    end = wait_for(*call, *deadline + k_node_grace, waiter);
+                    if (end == WaitEnd::deadline) call->abandon(no_answer_error());
+                }
                 if (end == WaitEnd::interrupted) {
-                    call->cancel();
+                    call->cancel(false);
                     call->abandon(Error(Code::cancelled, "the caller was interrupted"));
                 }
             }
         }
         waiter.rethrow();
         if (error) raise(*error);
-        return python_outcome(*call);
+        Outcome outcome = call->take_outcome();
+        if (late && outcome.error.code == Code::cancelled) outcome.error = late_error(outcome.error);
+        return python_outcome(std::move(outcome));
     }
 
     PyCall start(nb::str service, nb::str method, int encoding, nb::object parts, nb::object on_output,
-                 nb::object on_done) {
+                 nb::object on_done, nb::object timeout, bool kill, nb::object parents, int prefetch, bool observed) {
         dropped.drop();
         const BorrowedParts borrowed(parts);
-        const client::Request request = make_request(service, method, encoding, borrowed, std::nullopt);
-        auto observer = std::make_shared<PyObserver>(on_output, std::move(on_done));
+        const Texts texts(parents);
+        client::Request request = make_request(service, method, encoding, borrowed, deadline_after(timeout));
+        request.kill = kill;
+        request.parents = texts.views();
+        if (prefetch >= 0) request.prefetch = static_cast<std::uint32_t>(prefetch);
+        std::shared_ptr<PyObserver> observer;
+        if (observed) observer = std::make_shared<PyObserver>(on_output, std::move(on_done), nb::none());
         std::optional<Result<std::shared_ptr<client::Call>>> started;
         {
             const nb::gil_scoped_release release;
@@ -391,13 +523,25 @@ void bind_client(nb::module_& module) {
         .def("done", &PyCall::done)
         .def("wait", &PyCall::wait, nb::arg("timeout") = nb::none())
         .def("take", &PyCall::take)
-        .def("cancel", &PyCall::cancel)
+        .def("cancel", &PyCall::cancel, nb::arg("kill") = false)
+        .def("abandon", &PyCall::abandon)
+        .def("next_items", &PyCall::next_items, nb::arg("timeout") = nb::none())
+        .def("poll_items", &PyCall::poll_items)
+        .def("ask", &PyCall::ask)
+        .def("send_item", &PyCall::send_item, nb::arg("source"), nb::arg("kind"), nb::arg("encoding"), nb::arg("parts"),
+             nb::arg("raised") = nb::none())
+        .def("await_room", &PyCall::await_room, nb::arg("source"))
+        .def("observe", &PyCall::observe, nb::arg("on_output") = nb::none(), nb::arg("on_done") = nb::none(),
+             nb::arg("on_items") = nb::none())
         .def("ping", &PyCall::ping, nb::arg("timeout") = nb::none());
     nb::class_<PyClient>(module, "Client")
         .def("call", &PyClient::call, nb::arg("service"), nb::arg("method"), nb::arg("encoding"), nb::arg("parts"),
-             nb::arg("on_output") = nb::none(), nb::arg("timeout") = nb::none())
+             nb::arg("on_output") = nb::none(), nb::arg("timeout") = nb::none(), nb::arg("kill") = false,
+             nb::arg("parents") = nb::make_tuple())
         .def("start", &PyClient::start, nb::arg("service"), nb::arg("method"), nb::arg("encoding"), nb::arg("parts"),
-             nb::arg("on_output") = nb::none(), nb::arg("on_done") = nb::none())
+             nb::arg("on_output") = nb::none(), nb::arg("on_done") = nb::none(), nb::arg("timeout") = nb::none(),
+             nb::arg("kill") = false, nb::arg("parents") = nb::make_tuple(), nb::arg("prefetch") = -1,
+             nb::arg("observed") = true)
         .def("ping", &PyClient::ping, nb::arg("timeout") = nb::none())
         .def("alive", &PyClient::alive)
         .def("close", &PyClient::close)

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -33,6 +34,19 @@ public:
         running_[id] = Running{PyThread_get_thread_ident(), false};
     }
 
+    // The call goes on without its thread: it must not be interrupted any more. With the GIL, by that thread.
+    void detach(std::uint64_t id) {
+        unsigned long thread = 0;
+        {
+            const std::lock_guard lock(mutex_);
+            const auto found = running_.find(id);
+            if (found == running_.end()) return;
+            thread = std::exchange(found->second.thread, 0);
+            if (!found->second.cancelled) return;
+        }
+        PyThreadState_SetAsyncExc(thread, nullptr);
+    }
+
     // Called with the GIL by the call's own thread. An exception that was raised asynchronously but has not come out
     // yet is taken back, so that it can never hit the thread's next call. True when the call was asked to stop.
     bool end(std::uint64_t id) {
@@ -46,14 +60,16 @@ public:
             thread = found->second.thread;
             running_.erase(found);
         }
-        if (cancelled) PyThreadState_SetAsyncExc(thread, nullptr);
+        if (cancelled && thread != 0) PyThreadState_SetAsyncExc(thread, nullptr);
         return cancelled;
     }
 
-    void queue(std::uint64_t id) {
+    // What the runner is to be told of a call: that it shall stop, or that there is room for its next item.
+    enum class Word { cancel, room };
+    void queue(std::uint64_t id, Word word) {
         const std::lock_guard lock(mutex_);
         if (stopping_) return;
-        asked_.push_back(id);
+        asked_.emplace_back(id, word);
         if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
         wake_.notify_one();
     }
@@ -79,18 +95,31 @@ private:
     void work() {
         for (;;) {
             std::uint64_t id = 0;
+            Word word = Word::cancel;
             {
                 std::unique_lock lock(mutex_);
                 wake_.wait(lock, [this] { return stopping_ || !asked_.empty(); });
                 if (stopping_) return;
-                id = asked_.front();
+                std::tie(id, word) = asked_.front();
                 asked_.pop_front();
                 const auto found = running_.find(id);
                 if (found == running_.end()) continue;
-                found->second.cancelled = true;
+                if (word == Word::cancel) found->second.cancelled = true;
             }
             const nb::gil_scoped_acquire gil;
-            interrupt(id);
+            if (word == Word::cancel) {
+                interrupt(id);
+            } else {
+                tell_room(id);
+            }
+        }
+    }
+
+    void tell_room(std::uint64_t id) {
+        try {
+            runner_.attr("room")(id);
+        } catch (nb::python_error& error) {
+            error.discard_as_unraisable("making room for an item");
         }
     }
 
@@ -101,7 +130,7 @@ private:
             // end() needs the GIL, which is held here: a call that is still listed cannot end before this is through.
             const std::lock_guard lock(mutex_);
             const auto found = running_.find(id);
-            if (found != running_.end()) PyThreadState_SetAsyncExc(found->second.thread, type.ptr());
+            if (found != running_.end() && found->second.thread != 0) PyThreadState_SetAsyncExc(found->second.thread, type.ptr());
         } catch (nb::python_error& error) {
             error.discard_as_unraisable("cancelling a call");
         }
@@ -111,10 +140,14 @@ private:
     std::mutex mutex_;
     std::condition_variable wake_;
     std::unordered_map<std::uint64_t, Running> running_;
-    std::deque<std::uint64_t> asked_;
+    std::deque<std::pair<std::uint64_t, Word>> asked_;
     std::thread thread_;  // started by the first cancel
     bool stopping_ = false;
 };
+
+nb::object text(const std::string& from) {
+    return nb::steal(PyUnicode_DecodeUTF8(from.data(), static_cast<Py_ssize_t>(from.size()), "replace"));
+}
 
 Error error_from(nb::handle tuple) {
     Error error(code_from_number(nb::cast<std::uint32_t>(tuple[0])), nb::cast<std::string>(tuple[1]));
@@ -128,7 +161,7 @@ class PyRunner final : public worker::Runner {
 public:
     explicit PyRunner(nb::object runner) : runner_(std::move(runner)), run_(runner_.attr("run")), canceller_(runner_) {}
 
-    Outcome run(worker::Incoming& call) override {
+    std::optional<Outcome> run(worker::Incoming& call) override {
         canceller_.begin(call.id);
         const nb::gil_scoped_acquire gil;
         try {
@@ -137,12 +170,16 @@ public:
                 result = run_(call.id, nb::str(call.service.data(), call.service.size()),
                               nb::str(call.method.data(), call.method.size()), static_cast<int>(call.body.encoding),
                               python_parts(std::move(call.body)), nb::bytes(call.session.data(), call.session.size()),
-                              call.deadline_ms);
+                              call.deadline_ms, call.prefetch, parents_of(call));
             } catch (...) {
                 // The runner catches what user code raises, so this is a cancel that struck in the runner itself, or a
                 // bug.
                 if (!canceller_.end(call.id)) throw;
                 return Outcome::failed(Error(Code::cancelled, "the call was cancelled"));
+            }
+            if (result.is_none()) {
+                canceller_.detach(call.id);
+                return std::nullopt;
             }
             canceller_.end(call.id);
             return outcome_from(result);
@@ -154,7 +191,13 @@ public:
         }
     }
 
-    void cancel(std::uint64_t id) override { canceller_.queue(id); }
+    void cancel(std::uint64_t id) override { canceller_.queue(id, Canceller::Word::cancel); }
+    void room(std::uint64_t id) override { canceller_.queue(id, Canceller::Word::room); }
+    // The answer to a call whose run() returned None.
+    Outcome finished(std::uint64_t id, nb::handle answer) {
+        canceller_.end(id);
+        return outcome_from(answer);
+    }
 
     bool start_thread() override {
         const nb::gil_scoped_acquire gil;
@@ -184,6 +227,13 @@ public:
     void stop() { canceller_.stop(); }
 
 private:
+    static nb::object parents_of(const worker::Incoming& call) {
+        if (call.parents.empty()) return nb::make_tuple();
+        nb::list parents;
+        for (const std::string& parent : call.parents) parents.append(nb::str(parent.data(), parent.size()));
+        return parents;
+    }
+
     static Outcome outcome_from(nb::handle result) {
         Outcome outcome;
         const int kind = nb::cast<int>(result[0]);
@@ -235,6 +285,56 @@ public:
         return host_->output(id, channel == 2 ? Channel::err : Channel::out, bytes);
     }
 
+    void finish(std::uint64_t id, nb::object answer) {
+        Outcome outcome = runner_->finished(id, answer);
+        const nb::gil_scoped_release release;
+        host_->finish(id, std::move(outcome));
+    }
+
+    int item(std::uint64_t id, int encoding, nb::object parts, bool wait) {
+        Body body;
+        if (PyBytes_CheckExact(parts.ptr())) {
+            body = Body::one(encoding_from(encoding), {reinterpret_cast<const std::byte*>(PyBytes_AS_STRING(parts.ptr())),
+                                                       static_cast<std::size_t>(PyBytes_GET_SIZE(parts.ptr()))});
+        } else {
+            body = copy_body(encoding_from(encoding), parts);
+        }
+        // What is only gathered costs less than letting go of the GIL.
+        if (const std::optional<worker::Room> room = host_->exchange().gather(id, body)) {
+            if (*room != worker::Room::none || !wait) return static_cast<int>(*room);
+            const nb::gil_scoped_release release;
+            return static_cast<int>(host_->exchange().room(id, true));
+        }
+        const nb::gil_scoped_release release;
+        return static_cast<int>(host_->exchange().item(id, std::move(body), wait));
+    }
+
+    int await_room(std::uint64_t id, bool wait) {
+        const nb::gil_scoped_release release;
+        return static_cast<int>(host_->exchange().room(id, wait));
+    }
+
+    nb::object next_input(std::uint64_t id, std::uint32_t source, bool wait) {
+        std::optional<worker::Input> input;
+        {
+            const nb::gil_scoped_release release;
+            input = host_->exchange().input(id, source, wait);
+        }
+        if (!input) return nb::none();
+        nb::object raised = nb::none();
+        if (input->kind == worker::Input::Kind::raised)
+            raised = nb::make_tuple(text(input->raised.type), text(input->raised.message), text(input->raised.traceback));
+        const int encoding = static_cast<int>(input->body.encoding);
+        return nb::make_tuple(static_cast<int>(input->kind), encoding, python_parts(std::move(input->body)), raised);
+    }
+
+    void drop_input(std::uint64_t id, std::uint32_t source) {
+        const nb::gil_scoped_release release;
+        host_->exchange().drop_input(id, source);
+    }
+
+    void limit(const std::string& service, std::size_t concurrency, std::size_t queue) { host_->limit(service, concurrency, queue); }
+
     void stop() {
         const nb::gil_scoped_release release;
         host_->stop();
@@ -255,6 +355,12 @@ void bind_host(nb::module_& module) {
         .def("serve", &PyHost::serve)
         .def("serve_more", &PyHost::serve_more)
         .def("output", &PyHost::output, nb::arg("id"), nb::arg("channel"), nb::arg("text"))
+        .def("finish", &PyHost::finish, nb::arg("id"), nb::arg("answer").none())
+        .def("item", &PyHost::item, nb::arg("id"), nb::arg("encoding"), nb::arg("parts"), nb::arg("wait") = true)
+        .def("await_room", &PyHost::await_room, nb::arg("id"), nb::arg("wait") = true)
+        .def("next_input", &PyHost::next_input, nb::arg("id"), nb::arg("source"), nb::arg("wait") = true)
+        .def("drop_input", &PyHost::drop_input, nb::arg("id"), nb::arg("source"))
+        .def("limit", &PyHost::limit, nb::arg("service"), nb::arg("concurrency"), nb::arg("queue"))
         .def("stop", &PyHost::stop);
 }
 

@@ -27,7 +27,25 @@ struct Request {
     std::string_view method;
     Encoding encoding = Encoding::empty;
     std::span<const ByteView> parts;
-    std::uint64_t deadline_ms = 0;  // told to the worker; 0: none
+    std::uint64_t deadline_ms = 0;  // after which the node ends the call; 0: none
+    bool kill = false;              // then with its worker, if need be
+    std::span<const std::string_view> parents{};  // the calls from within which this one is made, innermost first
+    // Items that may come before they are taken; 0: each is asked for. Nothing: the call is not expected to yield any.
+    std::optional<std::uint32_t> prefetch{};
+};
+
+// One or more items of a stream: with `batch` each part of the body is one, else the body.
+struct Items {
+    Body body;
+    bool batch = false;
+};
+
+// What goes into a generator: a value, an exception to be raised in its place, or the end of a generator argument.
+struct Sent {
+    enum class Kind { value = 0, raised = 1, end = 2 };
+    Kind kind = Kind::value;
+    Body body;
+    Raised raised;
 };
 
 // What a waiting thread does besides waiting. Called in that thread, with no lock held.
@@ -47,6 +65,8 @@ public:
     virtual ~Observer() = default;
     virtual void on_output(Channel channel, std::string_view text) = 0;
     virtual void on_done() = 0;
+    // There are items, after there were none.
+    virtual void on_items() {}
 };
 
 enum class WaitEnd { done, deadline, interrupted };
@@ -62,12 +82,27 @@ public:
     virtual WaitEnd wait(Deadline deadline, Waiter& waiter) = 0;
     // The outcome, moved out; only once, only after done().
     virtual Outcome take_outcome() = 0;
-    // Asks the worker to stop the call. The call is done when its outcome (or the loss of the node) arrives.
-    virtual void cancel() = 0;
+    // Asks the worker to stop the call; with `kill` the node ends the worker that does not. The call is done when its outcome
+    // (or the loss of the node) arrives.
+    virtual void cancel(bool kill) = 0;
     // Gives up on the answer: the call ends here and now with `error`, and a late result is thrown away.
     virtual void abandon(Error error) = 0;
     // Round trip to the worker that runs the call, answered even while user code runs; microseconds.
     virtual Result<std::chrono::microseconds> ping(Deadline deadline) = 0;
+    // Who is told from now on; at once, when there is something to tell. Takes the place of the one before.
+    virtual void observe(std::shared_ptr<Observer> observer) = 0;
+
+    // As wait(), but also until there are items.
+    virtual WaitEnd wait_items(Deadline deadline, Waiter& waiter) = 0;
+    // What has come, moved out; its sender is granted as much again.
+    virtual std::vector<Items> take_items() = 0;
+    // Prefetch 0: asks for one more item.
+    virtual void ask() = 0;
+    // Sends into the call's generator (`source` 0), or the next item of its generator argument `source`. False when nobody takes
+    // it. Waits while a large one before it is on its way.
+    virtual bool send_item(std::uint32_t source, Sent sent) = 0;
+    // Waits until the worker wants another item of that argument; false when it never will.
+    virtual bool wait_room(std::uint32_t source) = 0;
 };
 
 class Client {

@@ -17,9 +17,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Read = rpc::BlockingLink::Read;
 
-// How long a waiting thread sleeps before it looks for signals: a condition variable does not tell of them, and one that
-// comes just before a read would be lost on it.
-constexpr std::chrono::milliseconds k_signal_slice{100};
 // After this long without a waiting caller the background thread watches the socket for news nobody asked for.
 constexpr std::chrono::milliseconds k_quiet{100};
 
@@ -36,7 +33,7 @@ Result<std::shared_ptr<Client>> Client::connect(Options options, Deadline deadli
 Outcome call(Client& client, const Request& request, Waiter& waiter) {
     Result<std::shared_ptr<Call>> started = client.start(request, nullptr);
     if (!started) return Outcome::failed(std::move(started.error()));
-    while ((*started)->wait({}, waiter) == WaitEnd::interrupted) (*started)->cancel();
+    while ((*started)->wait({}, waiter) == WaitEnd::interrupted) (*started)->cancel(false);
     return (*started)->take_outcome();
 }
 
@@ -82,7 +79,7 @@ Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::sha
         if (calls_.size() >= limits::k_calls_per_connection_max)
             return fail(Code::limit_exceeded, fmt::format("{} calls are outstanding on this connection, the most that are allowed: wait for some of them", calls_.size()));
         const bool observed = observer != nullptr;
-        call = std::make_shared<Pending>(shared_from_this(), next_stream_++, std::move(observer));
+        call = std::make_shared<Pending>(shared_from_this(), next_stream_++, std::move(observer), request.prefetch);
         calls_.emplace(call->stream_, call);
         if (observed && ++observed_ == 1) background_wake_.notify_one();
     }
@@ -94,6 +91,9 @@ Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::sha
     message.set_session(session_);
     message.set_sequence(call->stream_);
     message.set_deadline_ms(request.deadline_ms);
+    message.set_prefetch(request.prefetch.value_or(1));
+    if (request.kill) message.set_kill(true);
+    for (const std::string_view parent : request.parents) message.add_parents(parent.data(), parent.size());
     if (Result<void> sent = link_->send_gather(message, request.encoding, request.parts); !sent) {
         // The daemon has at most a part of it, which it throws away: this call has not started, whatever became of the others.
         {
@@ -109,39 +109,6 @@ Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::sha
 }
 
 // --- waiting -------------------------------------------------------------------------------------------------------
-
-template <class Ready>
-WaitEnd Connection::wait(Waiting& waiting, Deadline deadline, Waiter* waiter, Ready ready) {
-    std::unique_lock lock(mutex_);
-    ++activity_;
-    const auto leave = [&](WaitEnd end) {
-        hand_over();
-        return end;
-    };
-    for (;;) {
-        if (ready(lock)) return leave(WaitEnd::done);
-        if (deadline && Clock::now() >= *deadline) return leave(WaitEnd::deadline);
-        bool ask = false;
-        if (!reading_ && !lost_) {
-            Read read = Read::progress;
-            lead(lock, deadline, true, read);
-            ask = read == Read::interrupted;
-        } else {
-            followers_.push_back(&waiting);
-            const auto slice = Clock::now() + k_signal_slice;
-            waiting.wake.wait_until(lock, deadline ? std::min(slice, *deadline) : slice, [&] { return waiting.poked; });
-            ask = !std::exchange(waiting.poked, false);
-            std::erase(followers_, &waiting);
-        }
-        if (ask && waiter != nullptr) {
-            hand_over();
-            lock.unlock();
-            const bool stop = waiter->interrupted();
-            lock.lock();
-            if (stop) return leave(WaitEnd::interrupted);
-        }
-    }
-}
 
 bool Connection::lead(std::unique_lock<std::mutex>& lock, Deadline deadline, bool expects_answer, Read& read) {
     reading_ = true;
@@ -171,19 +138,18 @@ bool Pending::done() const {
 }
 
 WaitEnd Pending::wait(Deadline deadline, Waiter& waiter) {
-    Connection::Waiting waiting;
-    {
-        const std::scoped_lock lock(connection_->mutex_);
-        waiters_.push_back(&waiting);
-    }
-    const WaitEnd end = connection_->wait(waiting, deadline, &waiter, [&](std::unique_lock<std::mutex>& lock) {
+    return connection_->wait_among(waiters_, deadline, &waiter, [&](std::unique_lock<std::mutex>& lock) {
         // It lets go of the lock, and more may come meanwhile: the last lines stand before the result.
         while (!output_.empty()) deliver_output(lock, waiter);
         return done_;
     });
-    const std::scoped_lock lock(connection_->mutex_);
-    std::erase(waiters_, &waiting);
-    return end;
+}
+
+WaitEnd Pending::wait_items(Deadline deadline, Waiter& waiter) {
+    return connection_->wait_among(waiters_, deadline, &waiter, [&](std::unique_lock<std::mutex>& lock) {
+        while (!output_.empty()) deliver_output(lock, waiter);
+        return done_ || !items_.empty();
+    });
 }
 
 void Pending::deliver_output(std::unique_lock<std::mutex>& lock, Waiter& waiter) {
@@ -211,7 +177,7 @@ Outcome Pending::take_outcome() {
 
 void Pending::abandon(Error error) {
     // The worker aborts a result that is on its way; one that comes all the same is received and thrown away.
-    cancel();
+    cancel(false);
     std::unique_lock lock(connection_->mutex_);
     if (!done_) connection_->finish(lock, *this, Outcome::failed(std::move(error)));
     // One who waits for this very call may be the one who reads, and would go on until something comes.
@@ -232,7 +198,11 @@ Result<void> Connection::on_message(rpc::Message& message, Body body) {
             finish(lock, *call, wire::outcome_of(message, std::move(body)));
             return {};
         }
+        case wire::ITEM: return on_items(message, std::move(body));
+        case wire::CREDIT:
+        case wire::CANCEL: on_item_credit(message); return {};
         case wire::ABORT: {
+            if (message.channel() == wire::ITEMS) return {};  // of an item: the call's own end follows
             std::unique_lock lock(mutex_);
             const auto found = calls_.find(message.stream());
             if (found == calls_.end()) return {};
@@ -245,10 +215,7 @@ Result<void> Connection::on_message(rpc::Message& message, Body body) {
         case wire::PONG: {
             const std::scoped_lock lock(mutex_);
             if (const auto found = pings_.find(message.number()); found != pings_.end()) found->second.answered = true;
-            for (Waiting* waiting : followers_) {
-                waiting->poked = true;
-                waiting->wake.notify_one();
-            }
+            poke(followers_);
             return {};
         }
         default: return {};  // of a feature that this build does not know
@@ -257,32 +224,40 @@ Result<void> Connection::on_message(rpc::Message& message, Body body) {
 
 Result<void> Connection::on_output(std::uint64_t stream, Channel channel, std::string text) {
     std::shared_ptr<Pending> call;
+    std::shared_ptr<Observer> observer;
     {
         const std::scoped_lock lock(mutex_);
-        const auto found = calls_.find(stream);
-        if (found == calls_.end()) return {};
-        call = found->second;
+        call = find(stream);
+        if (call == nullptr) return {};
         if (!call->waiters_.empty() || call->observer_ == nullptr) {
             call->output_.push_back({channel, std::move(text)});
-            for (Waiting* waiting : call->waiters_) {
-                waiting->poked = true;
-                waiting->wake.notify_one();
-            }
+            poke(call->waiters_);
             return {};
         }
+        observer = call->observer_;
     }
-    call->observer_->on_output(channel, text);
+    observer->on_output(channel, text);
     grant_output(stream, text.size());
     return {};
+}
+
+std::shared_ptr<Pending> Connection::find(std::uint64_t stream) {
+    const auto found = calls_.find(stream);
+    return found == calls_.end() ? nullptr : found->second;
+}
+
+void Connection::poke(const std::vector<Waiting*>& threads) {
+    for (Waiting* waiting : threads) {
+        waiting->poked = true;
+        waiting->wake.notify_one();
+    }
 }
 
 void Connection::finish(std::unique_lock<std::mutex>& lock, Pending& call, Outcome outcome) {
     call.outcome_ = std::move(outcome);
     call.done_ = true;
-    for (Waiting* waiting : call.waiters_) {
-        waiting->poked = true;
-        waiting->wake.notify_one();
-    }
+    poke(call.waiters_);
+    poke(call.senders_);
     const std::shared_ptr<Observer> observer = call.observer_;
     if (observer != nullptr) --observed_;
     calls_.erase(call.stream_);
@@ -302,19 +277,17 @@ void Connection::lose(const Error& why) {
         const std::shared_ptr<Pending> call = calls_.begin()->second;
         finish(lock, *call, Outcome::failed(why));
     }
-    for (Waiting* waiting : followers_) {
-        waiting->poked = true;
-        waiting->wake.notify_one();
-    }
+    poke(followers_);
     background_wake_.notify_one();
 }
 
 // --- control -------------------------------------------------------------------------------------------------------
 
-void Connection::cancel(std::uint64_t stream) {
+void Connection::cancel(std::uint64_t stream, bool kill) {
     rpc::Message message;
     message.set_kind(wire::CANCEL);
     message.set_stream(stream);
+    if (kill) message.set_kill(true);
     link_->abort_outgoing(stream);
     if (const Result<void> sent = link_->send(message); !sent && link_->usable()) lose(sent.error());
 }

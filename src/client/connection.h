@@ -5,7 +5,10 @@
 // the right to another waiter. The background thread reads only while nobody waits. One mutex guards all of this and is
 // never held while reading, writing or calling out.
 
+#include <algorithm>
+#include <chrono>
 #include <condition_variable>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <unordered_map>
@@ -17,6 +20,10 @@
 namespace rh::client {
 
 class Pending;
+
+// How long a waiting thread sleeps before it looks for signals: a condition variable does not tell of them, and one that
+// comes just before a read would be lost on it.
+inline constexpr std::chrono::milliseconds k_signal_slice{100};
 
 class Connection final : public Client, public std::enable_shared_from_this<Connection>, private rpc::BlockingLink::Receiver {
 public:
@@ -50,18 +57,28 @@ private:
     // Waits, reading or following, until `ready` says so (asked under the mutex, which it may release meanwhile).
     template <class Ready>
     WaitEnd wait(Waiting& waiting, Deadline deadline, Waiter* waiter, Ready ready);
+    // The same for a thread that counts among `waiting_for`, and so is told of news there.
+    template <class Ready>
+    WaitEnd wait_among(std::vector<Waiting*>& waiting_for, Deadline deadline, Waiter* waiter, Ready ready);
     // With the lock held: reads once as the leader. False when the connection has ended.
     bool lead(std::unique_lock<std::mutex>& lock, Deadline deadline, bool expects_answer, rpc::BlockingLink::Read& read);
     void hand_over();
     void lose(const Error& why);
     Result<std::chrono::microseconds> ping_stream(std::uint64_t stream, Deadline deadline);
-    void cancel(std::uint64_t stream);
+    void cancel(std::uint64_t stream, bool kill);
     void grant_output(std::uint64_t stream, std::size_t bytes);
+    void grant_items(std::uint64_t stream, std::uint64_t bytes);
+    bool send_item(std::uint64_t stream, std::uint32_t source, Sent sent);
+    void poke(const std::vector<Waiting*>& threads);
     void nudge_reader();
     void background();
     bool background_needed() const { return observed_ != 0 && !reading_; }
 
     Result<void> on_message(rpc::Message& message, Body body) override;
+    void on_sent(std::uint64_t stream) override;
+    Result<void> on_items(rpc::Message& message, Body body);
+    void on_item_credit(const rpc::Message& message);
+    std::shared_ptr<Pending> find(std::uint64_t stream);
     void finish(std::unique_lock<std::mutex>& lock, Pending& call, Outcome outcome);
     Result<void> on_output(std::uint64_t stream, Channel channel, std::string text);
 
@@ -87,28 +104,95 @@ private:
 // A call in the table. Its fields are guarded by the connection's mutex.
 class Pending final : public Call {
 public:
-    Pending(std::shared_ptr<Connection> connection, std::uint64_t stream, std::shared_ptr<Observer> observer)
-        : connection_(std::move(connection)), stream_(stream), observer_(std::move(observer)) {}
+    Pending(std::shared_ptr<Connection> connection, std::uint64_t stream, std::shared_ptr<Observer> observer, std::optional<std::uint32_t> prefetch)
+        : connection_(std::move(connection)), stream_(stream), prefetch_(prefetch), observer_(std::move(observer)) {}
 
     bool done() const override;
     WaitEnd wait(Deadline deadline, Waiter& waiter) override;
     Outcome take_outcome() override;
-    void cancel() override { connection_->cancel(stream_); }
+    void cancel(bool kill) override { connection_->cancel(stream_, kill); }
     void abandon(Error error) override;
     Result<std::chrono::microseconds> ping(Deadline deadline) override { return connection_->ping_stream(stream_, deadline); }
+    void observe(std::shared_ptr<Observer> observer) override;
+    WaitEnd wait_items(Deadline deadline, Waiter& waiter) override;
+    std::vector<Items> take_items() override;
+    void ask() override;
+    bool send_item(std::uint32_t source, Sent sent) override;
+    bool wait_room(std::uint32_t source) override;
 
 private:
     friend class Connection;
 
+    // What the worker takes of a generator argument.
+    struct Source {
+        std::int64_t window = 0;
+        bool dropped = false;
+    };
+
     void deliver_output(std::unique_lock<std::mutex>& lock, Waiter& waiter);
+    std::uint64_t cost_of(const Items& items) const;
 
     const std::shared_ptr<Connection> connection_;
     const std::uint64_t stream_;
-    const std::shared_ptr<Observer> observer_;
+    const std::optional<std::uint32_t> prefetch_;
+    std::shared_ptr<Observer> observer_;
     std::vector<Connection::Waiting*> waiters_;
     std::vector<Connection::Text> output_;
+    std::vector<Items> items_;
+    std::uint64_t items_cost_ = 0;      // of those
+    std::uint64_t ungranted_cost_ = 0;  // of those that were taken
+    bool asked_ = false;                // prefetch 0: for the first
+    std::map<std::uint32_t, Source> sources_;
+    bool body_out_ = false;                     // a large item is on its way
+    std::vector<Connection::Waiting*> senders_;  // threads that send items
     Outcome outcome_;
     bool done_ = false;
 };
+
+template <class Ready>
+WaitEnd Connection::wait(Waiting& waiting, Deadline deadline, Waiter* waiter, Ready ready) {
+    std::unique_lock lock(mutex_);
+    ++activity_;
+    const auto leave = [&](WaitEnd end) {
+        hand_over();
+        return end;
+    };
+    for (;;) {
+        if (ready(lock)) return leave(WaitEnd::done);
+        if (deadline && std::chrono::steady_clock::now() >= *deadline) return leave(WaitEnd::deadline);
+        bool ask = false;
+        if (!reading_ && !lost_) {
+            rpc::BlockingLink::Read read = rpc::BlockingLink::Read::progress;
+            lead(lock, deadline, true, read);
+            ask = read == rpc::BlockingLink::Read::interrupted;
+        } else {
+            followers_.push_back(&waiting);
+            const auto slice = std::chrono::steady_clock::now() + k_signal_slice;
+            waiting.wake.wait_until(lock, deadline ? std::min(slice, *deadline) : slice, [&] { return waiting.poked; });
+            ask = !std::exchange(waiting.poked, false);
+            std::erase(followers_, &waiting);
+        }
+        if (ask && waiter != nullptr) {
+            hand_over();
+            lock.unlock();
+            const bool stop = waiter->interrupted();
+            lock.lock();
+            if (stop) return leave(WaitEnd::interrupted);
+        }
+    }
+}
+
+template <class Ready>
+WaitEnd Connection::wait_among(std::vector<Waiting*>& waiting_for, Deadline deadline, Waiter* waiter, Ready ready) {
+    Waiting waiting;
+    {
+        const std::scoped_lock lock(mutex_);
+        waiting_for.push_back(&waiting);
+    }
+    const WaitEnd end = wait(waiting, deadline, waiter, ready);
+    const std::scoped_lock lock(mutex_);
+    std::erase(waiting_for, &waiting);
+    return end;
+}
 
 }  // namespace rh::client

@@ -302,7 +302,7 @@ TEST_F(ConnectionTest, TheLastLinesStandBeforeTheResult) {
         ASSERT_EQ(call->wait({}, waiter), WaitEnd::done);
         ASSERT_EQ(waiter.all, "first last");
     }
-    background->cancel();
+    background->cancel(false);
     EXPECT_EQ(other.get(), WaitEnd::done);
 }
 

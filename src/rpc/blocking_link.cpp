@@ -32,7 +32,9 @@ BlockingLink::BlockingLink(Fd socket, Receiver& receiver)
       receiver_(receiver),
       owner_(fork_count()),
       read_buffer_(new std::byte[limits::k_read_buffer_bytes]),
-      inbound_(*this) {}
+      inbound_(*this) {
+    outbound_.report_finished();
+}
 
 Result<std::unique_ptr<BlockingLink>> BlockingLink::open(Fd socket, Message& hello, Deadline deadline, Receiver& receiver,
                                                          std::chrono::milliseconds slice) {
@@ -103,6 +105,9 @@ Result<void> BlockingLink::flush() {
         }
         outbound_.consume(static_cast<std::size_t>(count));
     }
+    if (outbound_.has_finished()) {
+        for (const std::uint64_t stream : outbound_.take_finished()) receiver_.on_sent(stream);
+    }
     return {};
 }
 
@@ -132,10 +137,13 @@ Result<void> BlockingLink::send_gather(Message& message, Encoding encoding, std:
 void BlockingLink::abort_outgoing(std::uint64_t stream) {
     if (!usable()) return;
     const std::scoped_lock lock(write_mutex_);
-    if (!outbound_.drop(stream)) return;
+    const std::optional<wire::Kind> dropped = outbound_.drop(stream);
+    if (!dropped) return;
+    receiver_.on_sent(stream);
     Message abort;
     abort.set_kind(wire::ABORT);
     abort.set_stream(stream);
+    if (*dropped == wire::ITEM) abort.set_channel(wire::ITEMS);
     wire::set_error(abort, Error(Code::cancelled, "the call was cancelled while its data was on the way"));
     outbound_.send(abort);
     // A lost connection shows itself to the reader.

@@ -29,6 +29,9 @@ public:
     class Receiver {
     public:
         virtual Result<void> on_message(Message& message, Body body) = 0;
+        // A body of that stream which had to wait for credit has been sent, or was dropped: the stream can take another. On
+        // any thread, with the link's lock held: must not send.
+        virtual void on_sent(std::uint64_t) {}
 
     protected:
         ~Receiver() = default;

@@ -11,6 +11,7 @@ Result<void> Inbound::on_message(Message& message, ByteView body) {
     if (handler_.relay(message, body)) return {};
     switch (message.kind()) {
         case wire::CALL:
+        case wire::ITEM:
         case wire::RESULT: return begin(message, body);
         case wire::CHUNK: return more(message, body);
         case wire::ABORT: partial_.erase(message.stream()); break;

@@ -20,7 +20,7 @@ public:
         virtual ~Handler() = default;
         // A chance to pass a message on as it came; true when that was done, and nothing else happens to it.
         virtual bool relay(Message&, ByteView) { return false; }
-        // A whole message: for CALL and RESULT all of the body, for OUTPUT its text. CHUNK is never seen here. An Error
+        // A whole message: for CALL, RESULT and ITEM all of the body, for OUTPUT its text. CHUNK is never seen here. An Error
         // ends the connection.
         virtual Result<void> on_message(Message& message, Body body) = 0;
         // `bytes` of the stream's body were taken: the peer is to be granted as much.

@@ -15,6 +15,7 @@ void Outbound::send_whole(Message& message, Body body) {
     send(message, all.first(first));
     if (first == all.size()) return;
     Sending& sending = bodies_[message.stream()];
+    sending.kind = message.kind();
     sending.body = std::move(body);
     sending.sent = first;
     sending.window = limits::k_body_window_bytes - first;
@@ -44,7 +45,13 @@ void Outbound::grant(std::uint64_t stream, std::uint64_t bytes) {
     }
 }
 
-bool Outbound::drop(std::uint64_t stream) { return bodies_.erase(stream) != 0; }
+std::optional<wire::Kind> Outbound::drop(std::uint64_t stream) {
+    const auto found = bodies_.find(stream);
+    if (found == bodies_.end()) return std::nullopt;
+    const wire::Kind kind = found->second.kind;
+    bodies_.erase(found);
+    return kind;
+}
 
 void Outbound::fill() {
     while (!turns_.empty() && pending_bytes() < limits::k_write_batch_bytes) {
@@ -65,6 +72,7 @@ void Outbound::fill() {
         sending.window -= count;
         if (count == rest.size()) {
             bodies_.erase(found);
+            if (report_finished_) finished_.push_back(stream);
         } else if (sending.window != 0) {
             sending.queued = true;
             turns_.push_back(stream);

@@ -6,8 +6,11 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <span>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "base/body.h"
 #include "wire/frame.h"
@@ -20,14 +23,19 @@ class Outbound {
 public:
     // A message whose body, if any, is at most one chunk.
     void send(Message& message, ByteView body = {}) { wire::append_message(buffer_, message, body); }
-    // A CALL or RESULT with a body of any size, announced here.
+    // A CALL, RESULT or ITEM with a body of any size, announced here.
     void send_whole(Message& message, Body body);
     // The same, gathered from views that are read before this returns.
     void send_gather(Message& message, Encoding encoding, std::span<const ByteView> parts);
     // The peer has room for that much more of the stream's body.
     void grant(std::uint64_t stream, std::uint64_t bytes);
-    // What was not yet sent of the stream's body will not be; true when there was something.
-    bool drop(std::uint64_t stream);
+    // What was not yet sent of the stream's body will not be: the kind of message that it belonged to, if there was one.
+    std::optional<wire::Kind> drop(std::uint64_t stream);
+    // Streams whose body had to wait and has all been encoded since the last time this was asked.
+    std::vector<std::uint64_t> take_finished() { return std::exchange(finished_, {}); }
+    bool has_finished() const { return !finished_.empty(); }
+    // Whether anybody asks; otherwise nothing is kept.
+    void report_finished() { report_finished_ = true; }
 
     // What to write next. Valid until the next call of anything.
     ByteView pending();
@@ -38,6 +46,7 @@ public:
 
 private:
     struct Sending {
+        wire::Kind kind = wire::NONE;
         Body body;
         std::uint64_t sent = 0;
         std::uint64_t window = 0;
@@ -49,6 +58,8 @@ private:
     Bytes buffer_;
     std::size_t sent_ = 0;
     std::unordered_map<std::uint64_t, Sending> bodies_;
+    std::vector<std::uint64_t> finished_;
+    bool report_finished_ = false;
     std::deque<std::uint64_t> turns_;  // streams that have both bytes and credit, in turn
 };
 

@@ -94,7 +94,7 @@ Result<Value> Pending::get(std::optional<std::chrono::milliseconds> timeout) {
     return result_of(impl_->call->take_outcome());
 }
 
-void Pending::cancel() { impl_->call->cancel(); }
+void Pending::cancel() { impl_->call->cancel(false); }
 
 // --- Service -------------------------------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ struct Worker::Impl final : rh::worker::Runner {
     std::mutex calls_mutex;
     std::map<std::uint64_t, std::atomic<bool>> calls;  // running now: whether cancelled
 
-    rh::Outcome run(rh::worker::Incoming& call) override;
+    std::optional<rh::Outcome> run(rh::worker::Incoming& call) override;
     rh::Outcome run_own(const rh::worker::Incoming& call);
     rh::Outcome invoke(const rh::worker::Incoming& call);
     rh::Outcome create(const Json& request, const rh::Body& body);
@@ -95,7 +95,7 @@ struct Worker::Impl final : rh::worker::Runner {
     std::vector<std::string> services() override { return {}; }
 };
 
-rh::Outcome Worker::Impl::run(rh::worker::Incoming& call) {
+std::optional<rh::Outcome> Worker::Impl::run(rh::worker::Incoming& call) {
     std::atomic<bool>* flag = nullptr;
     {
         const std::scoped_lock lock(calls_mutex);

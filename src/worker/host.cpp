@@ -1,7 +1,9 @@
 #include "worker/host.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <csignal>
+#include <cstdlib>
 #include <deque>
 #include <fmt/format.h>
 #include <mutex>
@@ -21,12 +23,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Lock = std::unique_lock<std::mutex>;
 
-// A call that is in Runner::run() now. Shared by the table and by threads of the user's that wait to print for it.
-struct Running {
-    std::uint64_t output_window = limits::k_output_window_bytes;
-    std::uint64_t next_line = 1;
-    bool deaf = false;  // cancelled or over: nobody listens any more
-    std::condition_variable room;
+// What Host::limit() was told about a service.
+struct Limit {
+    std::size_t concurrency = 0;
+    std::size_t queue = 0;
+    std::size_t running = 0;
+    std::size_t waiting = 0;
 };
 
 // Threads of serve() are in one of three states: reading (one of them, `reading_`), running a call, or idle. The reader
@@ -34,39 +36,52 @@ struct Running {
 // of the idle threads, takes the right away when it sees the same number for a tick.
 class HostImpl final : public Host, private rpc::BlockingLink::Receiver {
 public:
-    HostImpl(Options options, Runner& runner) : options_(std::move(options)), runner_(runner) {}
+    HostImpl(Options options, Runner& runner)
+        : options_(std::move(options)), runner_(runner), exchange_([this](std::uint64_t id) { runner_.room(id); }) {}
     ~HostImpl() override { stop(); }
 
     Result<void> open();
     Result<void> serve() override;
     void serve_more() override;
-    bool output(std::uint64_t id, Channel channel, std::string_view text) override;
+    bool output(std::uint64_t id, Channel channel, std::string_view text) override { return exchange_.output(id, channel, text); }
+    void finish(std::uint64_t id, Outcome outcome) override;
+    Exchange& exchange() override { return exchange_; }
+    void limit(const std::string& service, std::size_t concurrency, std::size_t queue) override;
     void stop() override;
 
 private:
     void work(Lock& lock);
     void read_once(Lock& lock);
+    bool has_runnable() const;
+    std::optional<Incoming> take_runnable();
+    bool is_full(const Limit& limit, const Incoming& call) const;
     void run_next(Lock& lock, bool holding);
+    void complete(std::uint64_t id, Outcome outcome);
     bool may_run(Lock& lock);
     // True when the socket is being read now or an idle thread will see to it.
     bool reading_is_safe() const { return held_run_ == 0 || idle_ > 0 || starting_ > 0; }
     void idle(Lock& lock);
     void watch(Lock& lock);
     void set_alarm();
+    // With the lock held: sees to it that a call that has become runnable is run. True when a thread must be started for it.
+    bool wake_one();
     void send_result(std::uint64_t id, Outcome outcome);
     void lose(Lock& lock, Error why);
 
     Result<void> on_message(rpc::Message& message, Body body) override;
+    void on_sent(std::uint64_t stream) override { exchange_.on_sent(stream); }
     Result<void> take_call(rpc::Message& message, Body body);
     void take_cancel(std::uint64_t id);
 
     const Options options_;
     Runner& runner_;
     std::unique_ptr<rpc::BlockingLink> link_;
+    Exchange exchange_;
 
     std::mutex mutex_;
     std::deque<Incoming> ready_;
-    std::unordered_map<std::uint64_t, std::shared_ptr<Running>> running_;
+    std::unordered_map<std::string, Limit> limits_;
+    std::unordered_map<std::uint64_t, std::string> limited_;  // running calls of services in limits_
     std::condition_variable idle_wake_;   // idle threads other than the watcher
     Alarm alarm_;                         // the watcher
     std::size_t threads_ = 0;
@@ -93,6 +108,7 @@ Result<void> HostImpl::open() {
     about.set_language(options_.language);
     for (const std::string& service : runner_.services()) about.add_services(service);
     RH_TRY(link_, rpc::BlockingLink::open(std::move(socket), hello, Clock::now() + limits::k_handshake_timeout, *this));
+    exchange_.attach(*link_);
     return {};
 }
 
@@ -115,7 +131,7 @@ void HostImpl::work(Lock& lock) {
     while (!ended_) {
         const bool holding = !reading_;
         if (holding) reading_ = true;
-        if (!ready_.empty() && (holding ? may_run(lock) : reading_is_safe())) {
+        if (has_runnable() && (holding ? may_run(lock) : reading_is_safe())) {
             run_next(lock, holding);
         } else if (holding) {
             read_once(lock);
@@ -136,11 +152,11 @@ bool HostImpl::may_run(Lock& lock) {
         lock.unlock();
         const bool started = runner_.start_thread();
         lock.lock();
-        if (ready_.empty() || ended_) return false;
+        if (!has_runnable() || ended_) return false;
         if (!started) {
             --starting_;
             // Better a call that cannot be cancelled than one that never runs.
-            return running_.empty();
+            return exchange_.idle();
         }
     }
     return true;
@@ -155,11 +171,51 @@ void HostImpl::read_once(Lock& lock) {
     if (!read) lose(lock, read.error());
 }
 
+bool HostImpl::is_full(const Limit& limit, const Incoming& call) const {
+    if (limit.concurrency == 0 || limit.running < limit.concurrency) return false;
+    // A running call of the service that waits for this one would otherwise wait for ever.
+    for (const std::string& parent : call.parents) {
+        const std::size_t slash = parent.rfind('/');
+        if (slash == std::string::npos || std::string_view(parent).substr(0, slash) != options_.worker_id) continue;
+        const auto found = limited_.find(std::strtoull(parent.c_str() + slash + 1, nullptr, 10));
+        if (found != limited_.end() && found->second == call.service) return false;
+    }
+    return true;
+}
+
+bool HostImpl::has_runnable() const {
+    if (limits_.empty()) return !ready_.empty();
+    return std::any_of(ready_.begin(), ready_.end(), [&](const Incoming& call) {
+        const auto limit = limits_.find(call.service);
+        return limit == limits_.end() || !is_full(limit->second, call);
+    });
+}
+
+std::optional<Incoming> HostImpl::take_runnable() {
+    for (auto at = ready_.begin(); at != ready_.end(); ++at) {
+        const auto limit = limits_.empty() ? limits_.end() : limits_.find(at->service);
+        if (limit != limits_.end()) {
+            if (is_full(limit->second, *at)) continue;
+            --limit->second.waiting;
+            ++limit->second.running;
+            limited_.emplace(at->id, at->service);
+        }
+        Incoming call = std::move(*at);
+        if (at == ready_.begin()) {
+            ready_.pop_front();
+        } else {
+            ready_.erase(at);
+        }
+        return call;
+    }
+    return std::nullopt;
+}
+
 void HostImpl::run_next(Lock& lock, bool holding) {
-    Incoming call = std::move(ready_.front());
-    ready_.pop_front();
-    const auto running = std::make_shared<Running>();
-    running_.emplace(call.id, running);
+    std::optional<Incoming> taken = take_runnable();
+    if (!taken) return;
+    Incoming& call = *taken;
+    exchange_.begin(call.id, call.prefetch);
     const std::uint64_t run = ++runs_;
     if (holding) {
         held_run_ = run;
@@ -169,17 +225,63 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     if (!watched_ && idle_ > 0) idle_wake_.notify_one();
     lock.unlock();
     const std::uint64_t id = call.id;
-    Outcome outcome = runner_.run(call);
-    send_result(id, std::move(outcome));
+    if (std::optional<Outcome> outcome = runner_.run(call)) complete(id, std::move(*outcome));
     lock.lock();
-    running_.erase(id);
-    running->deaf = true;
-    running->room.notify_all();
     // The right to read is still this thread's unless the watcher took it meanwhile.
     if (holding && held_run_ == run) {
         held_run_ = 0;
         reading_ = false;
     }
+}
+
+void HostImpl::complete(std::uint64_t id, Outcome outcome) {
+    exchange_.settle(id);
+    send_result(id, std::move(outcome));
+    exchange_.end(id);
+    const Lock lock(mutex_);
+    if (limited_.empty()) return;
+    const auto limited = limited_.find(id);
+    if (limited == limited_.end()) return;
+    if (const auto limit = limits_.find(limited->second); limit != limits_.end()) --limit->second.running;
+    limited_.erase(limited);
+}
+
+void HostImpl::finish(std::uint64_t id, Outcome outcome) {
+    complete(id, std::move(outcome));
+    Lock lock(mutex_);
+    if (limits_.empty() || !has_runnable() || ended_) return;
+    if (!wake_one()) return;
+    ++starting_;
+    lock.unlock();
+    const bool started = runner_.start_thread();
+    lock.lock();
+    if (!started) --starting_;
+}
+
+bool HostImpl::wake_one() {
+    if (idle_ > (watched_ ? 1 : 0)) {
+        idle_wake_.notify_one();
+    } else if (watched_) {
+        alarm_set_ = true;
+        alarm_run_ = 0;
+        alarm_.set(std::chrono::nanoseconds(1));
+    } else {
+        return starting_ == 0 && threads_ < limits::k_worker_threads_max;
+    }
+    return false;
+}
+
+void HostImpl::limit(const std::string& service, std::size_t concurrency, std::size_t queue) {
+    const Lock lock(mutex_);
+    if (concurrency == 0 && queue == 0) {
+        limits_.erase(service);
+        return;
+    }
+    Limit& limit = limits_[service];
+    limit.concurrency = concurrency;
+    limit.queue = queue;
+    // What came before the limit was set is counted from here on.
+    limit.waiting = static_cast<std::size_t>(std::count_if(ready_.begin(), ready_.end(), [&](const Incoming& call) { return call.service == service; }));
 }
 
 void HostImpl::idle(Lock& lock) {
@@ -199,7 +301,7 @@ void HostImpl::idle(Lock& lock) {
 // Returns when the right to read is free, taken from a call that lasts if need be.
 void HostImpl::watch(Lock& lock) {
     while (!ended_) {
-        if (held_run_ == 0 && !reading_) return;
+        if (held_run_ == 0 && (!reading_ || has_runnable())) return;
         if (held_run_ != 0 && !alarm_set_) set_alarm();
         lock.unlock();
         alarm_.sleep();
@@ -230,41 +332,18 @@ void HostImpl::send_result(std::uint64_t id, Outcome outcome) {
     static_cast<void>(link_->send(refusal));
 }
 
-bool HostImpl::output(std::uint64_t id, Channel channel, std::string_view text) {
-    if (!link_->usable()) return false;
-    while (!text.empty()) {
-        const std::string_view piece = text.substr(0, limits::k_chunk_bytes);
-        rpc::Message message;
-        {
-            Lock lock(mutex_);
-            const auto found = running_.find(id);
-            if (found == running_.end()) return false;
-            const std::shared_ptr<Running> running = found->second;
-            running->room.wait(lock, [&] { return running->output_window >= piece.size() || running->deaf || ended_; });
-            if (ended_) return false;
-            if (running->deaf) return true;
-            running->output_window -= piece.size();
-            message.set_number(running->next_line++);
-        }
-        message.set_kind(wire::OUTPUT);
-        message.set_stream(id);
-        message.set_channel(static_cast<wire::Channel>(channel));
-        if (!link_->send(message, as_byte_view(piece))) return false;
-        text.remove_prefix(piece.size());
-    }
-    return true;
-}
-
 void HostImpl::stop() {
     if (link_ == nullptr || !link_->usable()) return;
     Lock lock(mutex_);
     lose(lock, Error(Code::node_lost, "the worker was stopped"));
+    lock.unlock();
+    exchange_.close();
 }
 
 void HostImpl::lose(Lock&, Error why) {
     link_->shutdown();
     if (!std::exchange(ended_, true)) why_ended_ = std::move(why);
-    for (auto& [id, running] : running_) running->room.notify_all();
+    exchange_.hang_up();
     idle_wake_.notify_all();
     alarm_.set({});
 }
@@ -279,21 +358,14 @@ Result<void> HostImpl::on_message(rpc::Message& message, Body body) {
             message.set_kind(wire::PONG);
             return link_->send(message);
         }
-        case wire::CREDIT: {
-            const Lock lock(mutex_);
-            if (const auto found = running_.find(message.stream()); found != running_.end()) {
-                Running& running = *found->second;
-                running.output_window = running.output_window + std::min(message.number(), limits::k_output_window_bytes - running.output_window);
-                running.room.notify_all();
-            }
-            return {};
-        }
+        case wire::CREDIT: exchange_.on_credit(message); return {};
+        case wire::ITEM: exchange_.on_item(message, std::move(body)); return {};
         default: return {};
     }
 }
 
 Result<void> HostImpl::take_call(rpc::Message& message, Body body) {
-    const Lock lock(mutex_);
+    Lock lock(mutex_);
     if (ready_.size() >= limits::k_calls_per_worker_max) return fail(Code::protocol, "the daemon sent more calls than a worker may queue");
     Incoming call;
     call.id = message.stream();
@@ -301,7 +373,22 @@ Result<void> HostImpl::take_call(rpc::Message& message, Body body) {
     call.method = message.method();
     call.session = message.session();
     call.deadline_ms = message.deadline_ms();
+    call.prefetch = message.prefetch();
+    for (std::string& parent : *message.mutable_parents()) {
+        if (call.parents.size() < limits::k_parents_max) call.parents.push_back(std::move(parent));
+    }
     call.body = std::move(body);
+    if (const auto found = limits_.empty() ? limits_.end() : limits_.find(call.service); found != limits_.end()) {
+        Limit& limit = found->second;
+        if (limit.queue != 0 && limit.waiting >= limit.queue && is_full(limit, call)) {
+            const std::string text = fmt::format("\"{}\" runs {} calls and {} wait, the most that it was deployed with: wait for some of them, or deploy it with a "
+                                                 "larger max_concurrency or max_queue", call.service, limit.running, limit.waiting);
+            lock.unlock();
+            send_result(call.id, Outcome::failed(Error(Code::limit_exceeded, text).with("started", "no")));
+            return {};
+        }
+        ++limit.waiting;
+    }
     ready_.push_back(std::move(call));
     return {};
 }
@@ -311,23 +398,15 @@ void HostImpl::take_cancel(std::uint64_t id) {
         Lock lock(mutex_);
         for (auto at = ready_.begin(); at != ready_.end(); ++at) {
             if (at->id != id) continue;
+            if (const auto limit = limits_.find(at->service); limit != limits_.end()) --limit->second.waiting;
             ready_.erase(at);
             lock.unlock();
             send_result(id, Outcome::failed(Error(Code::cancelled, "the call was cancelled before it began").with("started", "no")));
             return;
         }
-        const auto found = running_.find(id);
-        if (found != running_.end()) {
-            found->second->deaf = true;
-            found->second->room.notify_all();
-            lock.unlock();
-            runner_.cancel(id);
-            // It may have ended just now and have begun to send its result.
-            link_->abort_outgoing(id);
-            return;
-        }
     }
-    // Its result is on its way; what of it is unsent need not travel.
+    if (exchange_.silence(id)) runner_.cancel(id);
+    // It may have ended just now and have begun to send its result; what of that is unsent need not travel.
     link_->abort_outgoing(id);
 }
 

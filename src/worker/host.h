@@ -8,12 +8,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/body.h"
 #include "base/result.h"
+#include "worker/exchange.h"
 
 namespace rh::worker {
 
@@ -24,6 +26,8 @@ struct Incoming {
     std::string method;
     std::string session;  // of the client, 16 raw bytes
     std::uint64_t deadline_ms = 0;
+    std::uint32_t prefetch = 0;  // items that the caller takes ahead
+    std::vector<std::string> parents;  // "worker/stream" of the calls that wait for this one
     Body body;
 };
 
@@ -32,11 +36,14 @@ struct Incoming {
 class Runner {
 public:
     virtual ~Runner() = default;
-    // Runs one call to its end, on one of the threads in serve(). Never throws.
-    virtual Outcome run(Incoming& call) = 0;
+    // Runs one call to its end, on one of the threads in serve(); nothing, when Host::finish() will tell of it later. Never
+    // throws.
+    virtual std::optional<Outcome> run(Incoming& call) = 0;
     // Interrupts a call that is in run() now, where the language can. Called on the reading thread: must not wait for
     // user code, or for a lock that user code may hold (Python's GIL).
     virtual void cancel(std::uint64_t id) = 0;
+    // There is room for another item of that call, whose sender was told that there was none. As cancel().
+    virtual void room(std::uint64_t) {}
     // Starts a thread of the language's own that calls Host::serve_more() and ends when that returns. False when it
     // could not: calls then run on the threads that are there.
     virtual bool start_thread() = 0;
@@ -64,6 +71,13 @@ public:
     // Sends what call `id` printed. Waits while the caller has not taken what it was sent (flow control), returns at once
     // when the call is over or cancelled, or in a forked child (false: the text was not sent).
     virtual bool output(std::uint64_t id, Channel channel, std::string_view text) = 0;
+    // Ends a call whose run() returned nothing.
+    virtual void finish(std::uint64_t id, Outcome outcome) = 0;
+    // What passes between the running calls and their callers besides: output, items, what goes into generators.
+    virtual Exchange& exchange() = 0;
+    // At most `concurrency` calls of that service run at once and at most `queue` more wait; 0: the worker's own bounds. A
+    // call that one of the service's own running calls waits for is let in beyond that.
+    virtual void limit(const std::string& service, std::size_t concurrency, std::size_t queue) = 0;
     virtual void stop() = 0;
 };
 

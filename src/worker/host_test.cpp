@@ -23,7 +23,7 @@ class TestRunner final : public Runner {
 public:
     ~TestRunner() override { join(); }
 
-    Outcome run(Incoming& call) override {
+    std::optional<Outcome> run(Incoming& call) override {
         {
             std::unique_lock lock(mutex_);
             begun_.insert(call.id);

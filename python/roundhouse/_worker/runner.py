@@ -57,7 +57,16 @@ class Runner:
     # What the engine calls.
 
     def run(
-        self, id: int, service: str, method: str, encoding: int, parts: list[Any], session: bytes, deadline_ms: int
+        self,
+        id: int,
+        service: str,
+        method: str,
+        encoding: int,
+        parts: list[Any],
+        session: bytes,
+        deadline_ms: int,
+        prefetch: int = 0,
+        parents: Sequence[str] = (),
     ) -> Answer:
         assert self.host is not None
         printed = output.CallOutput(self.host, id)

@@ -1,0 +1,185 @@
+// The streams of values that a call may have beside its result: what its generator yields, what is sent into it, and what
+// its generator arguments yield (protocol/wire.md, Items).
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "client/connection.h"
+#include "wire/convert.h"
+
+namespace rh::client {
+
+namespace {
+
+constexpr std::uint64_t k_window = limits::k_items_window_bytes;
+
+// A node that sends more than it was granted is not believed to stop.
+constexpr std::uint64_t k_items_cost_max = 4 * k_window;
+
+}  // namespace
+
+// --- what comes ----------------------------------------------------------------------------------------------------
+
+std::uint64_t Pending::cost_of(const Items& items) const {
+    const std::uint64_t least = k_window / std::max<std::uint32_t>(std::min(prefetch_.value_or(1), limits::k_prefetch_max), 1);
+    if (!items.batch) return std::max<std::uint64_t>(items.body.bytes.size(), least);
+    std::uint64_t cost = 0;
+    for (const std::uint64_t bytes : items.body.part_bytes) cost += std::max(bytes, least);
+    return cost;
+}
+
+Result<void> Connection::on_items(rpc::Message& message, Body body) {
+    std::unique_lock lock(mutex_);
+    const std::shared_ptr<Pending> call = find(message.stream());
+    if (call == nullptr) return {};
+    if (!call->prefetch_) {
+        finish(lock, *call, Outcome::failed(Error(Code::unsupported, "what was called is a generator by now, which it was not when it was looked up: look it up again")
+                                                .with("started", "yes")));
+        lock.unlock();
+        cancel(message.stream(), false);
+        return {};
+    }
+    Items items{std::move(body), message.batch()};
+    // One item may overdraw the window, whatever its size.
+    if (call->items_cost_ > k_items_cost_max) return fail(Code::protocol, "the node sends more items than it was granted");
+    call->items_cost_ += call->cost_of(items);
+    const bool first = call->items_.empty();
+    call->items_.push_back(std::move(items));
+    if (!call->waiters_.empty()) {
+        poke(call->waiters_);
+        return {};
+    }
+    const std::shared_ptr<Observer> observer = first ? call->observer_ : nullptr;
+    lock.unlock();
+    if (observer != nullptr) observer->on_items();
+    return {};
+}
+
+std::vector<Items> Pending::take_items() {
+    std::vector<Items> taken;
+    std::uint64_t grant = 0;
+    {
+        const std::scoped_lock lock(connection_->mutex_);
+        taken.swap(items_);
+        ungranted_cost_ += std::exchange(items_cost_, 0);
+        if (!done_ && prefetch_.value_or(0) > 0 && ungranted_cost_ >= k_window / 4) grant = std::exchange(ungranted_cost_, 0);
+    }
+    if (grant != 0) connection_->grant_items(stream_, grant);
+    return taken;
+}
+
+void Pending::ask() {
+    std::uint64_t grant = 0;
+    {
+        const std::scoped_lock lock(connection_->mutex_);
+        if (done_ || prefetch_.value_or(1) != 0) return;
+        grant = std::exchange(asked_, true) ? std::exchange(ungranted_cost_, 0) : k_window;
+    }
+    if (grant != 0) connection_->grant_items(stream_, grant);
+}
+
+void Pending::observe(std::shared_ptr<Observer> observer) {
+    bool done = false;
+    bool items = false;
+    std::vector<Connection::Text> texts;
+    {
+        const std::scoped_lock lock(connection_->mutex_);
+        done = done_;
+        items = !items_.empty();
+        texts = std::exchange(output_, {});
+        if (!done) {
+            if (observer_ == nullptr && ++connection_->observed_ == 1) connection_->background_wake_.notify_one();
+            observer_ = observer;
+        }
+    }
+    std::size_t bytes = 0;
+    for (const auto& [channel, text] : texts) {
+        observer->on_output(channel, text);
+        bytes += text.size();
+    }
+    if (bytes != 0 && !done) connection_->grant_output(stream_, bytes);
+    if (items) observer->on_items();
+    if (done) observer->on_done();
+}
+
+// --- what goes -----------------------------------------------------------------------------------------------------
+
+void Connection::on_item_credit(const rpc::Message& message) {
+    const std::scoped_lock lock(mutex_);
+    const std::shared_ptr<Pending> call = find(message.stream());
+    if (call == nullptr || message.source() == 0 || message.source() > limits::k_inputs_per_call_max) return;
+    Pending::Source& source = call->sources_[message.source()];
+    if (message.kind() == wire::CANCEL) {
+        source.dropped = true;
+    } else if (message.channel() == wire::ITEMS) {
+        const auto more = static_cast<std::int64_t>(std::min<std::uint64_t>(message.number(), limits::k_body_bytes_max));
+        source.window = std::min(source.window + more, static_cast<std::int64_t>(k_window));
+    }
+    poke(call->senders_);
+}
+
+bool Pending::wait_room(std::uint32_t number) {
+    bool room = false;
+    connection_->wait_among(senders_, std::nullopt, nullptr, [&](std::unique_lock<std::mutex>&) {
+        const Source& source = sources_[number];
+        room = !done_ && !source.dropped && source.window > 0;
+        return room || done_ || source.dropped || connection_->lost_;
+    });
+    return room;
+}
+
+bool Pending::send_item(std::uint32_t source, Sent sent) {
+    bool mine = false;
+    connection_->wait_among(senders_, std::nullopt, nullptr, [&](std::unique_lock<std::mutex>&) {
+        if (done_ || connection_->lost_) return true;
+        if (body_out_) return false;
+        if (source != 0) {
+            Source& there = sources_[source];
+            if (there.dropped) return true;
+            there.window -= static_cast<std::int64_t>(std::max<std::uint64_t>(sent.body.bytes.size(), k_window / limits::k_input_prefetch));
+        }
+        body_out_ = sent.body.bytes.size() > limits::k_chunk_bytes;
+        return mine = true;
+    });
+    return mine && connection_->send_item(stream_, source, std::move(sent));
+}
+
+bool Connection::send_item(std::uint64_t stream, std::uint32_t source, Sent sent) {
+    rpc::Message message;
+    message.set_kind(wire::ITEM);
+    message.set_stream(stream);
+    message.set_source(source);
+    if (sent.kind == Sent::Kind::end) message.set_last(true);
+    if (sent.kind == Sent::Kind::raised) {
+        message.set_outcome(wire::RAISED);
+        wire::Raised& raised = *message.mutable_raised();
+        raised.set_type(wire::keep_end(sent.raised.type, 1024));
+        raised.set_message(wire::keep_end(sent.raised.message, limits::k_error_text_bytes_max));
+        raised.set_traceback(wire::keep_end(sent.raised.traceback, limits::k_error_text_bytes_max));
+    }
+    const Result<void> done = link_->send_whole(message, std::move(sent.body));
+    if (done) return true;
+    if (done.error().code == Code::node_lost && link_->usable()) lose(done.error());
+    on_sent(stream);
+    return false;
+}
+
+void Connection::on_sent(std::uint64_t stream) {
+    const std::scoped_lock lock(mutex_);
+    const std::shared_ptr<Pending> call = find(stream);
+    if (call == nullptr) return;
+    call->body_out_ = false;
+    poke(call->senders_);
+}
+
+void Connection::grant_items(std::uint64_t stream, std::uint64_t bytes) {
+    rpc::Message credit;
+    credit.set_kind(wire::CREDIT);
+    credit.set_stream(stream);
+    credit.set_channel(wire::ITEMS);
+    credit.set_number(bytes);
+    if (const Result<void> sent = link_->send(credit); !sent && link_->usable()) lose(sent.error());
+}
+
+}  // namespace rh::client
