@@ -437,7 +437,15 @@ public:
         std::shared_ptr<PyObserver> observer;
         if (observed) observer = std::make_shared<PyObserver>(on_output, std::move(on_done), nb::none());
         std::optional<Result<std::shared_ptr<client::Call>>> started;
-        {
+        request.gather = observed && borrowed.byte_count() <= limits::k_gather_bytes;
+        if (request.gather) {
+            // Only queued: to let go of the GIL would cost more.
+            started = client_->start(request, std::move(observer));
+            if (client_->flush_wanted()) {
+                const nb::gil_scoped_release release;
+                client_->flush();
+            }
+        } else {
             const nb::gil_scoped_release release;
             started = client_->start(request, std::move(observer));
         }

@@ -32,6 +32,7 @@ struct Request {
     std::span<const std::string_view> parents{};  // the calls from within which this one is made, innermost first
     // Items that may come before they are taken; 0: each is asked for. Nothing: the call is not expected to yield any.
     std::optional<std::uint32_t> prefetch{};
+    bool gather = false;  // it may leave a little later, with others: start() then never waits for the socket
 };
 
 // One or more items of a stream: with `batch` each part of the body is one, else the body.
@@ -119,6 +120,9 @@ public:
 
     // Sends the call. `observer` may be null: output then waits (bounded by flow control) for a Waiter.
     virtual Result<std::shared_ptr<Call>> start(const Request& request, std::shared_ptr<Observer> observer) = 0;
+    // After calls that were started with `gather`: whether something should leave now, and that.
+    virtual bool flush_wanted() const = 0;
+    virtual void flush() = 0;
     // Round trip to the daemon; microseconds.
     virtual Result<std::chrono::microseconds> ping(Deadline deadline) = 0;
     // False once the connection is lost or closed, or in a forked child.

@@ -94,7 +94,15 @@ Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::sha
     message.set_prefetch(request.prefetch.value_or(1));
     if (request.kill) message.set_kill(true);
     for (const std::string_view parent : request.parents) message.add_parents(parent.data(), parent.size());
-    if (Result<void> sent = link_->send_gather(message, request.encoding, request.parts); !sent) {
+    Result<void> sent;
+    if (request.gather) {
+        const Result<bool> now = link_->queue_gather(message, request.encoding, request.parts);
+        if (!now) sent = fail(now.error());
+        if (now && *now) flush_wanted_.store(true, std::memory_order_relaxed);
+    } else {
+        sent = link_->send_gather(message, request.encoding, request.parts);
+    }
+    if (!sent) {
         // The daemon has at most a part of it, which it throws away: this call has not started, whatever became of the others.
         {
             const std::scoped_lock lock(mutex_);
@@ -114,21 +122,32 @@ bool Connection::lead(std::unique_lock<std::mutex>& lock, Deadline deadline, boo
     reading_ = true;
     lock.unlock();
     const Result<Read> got = link_->read_some(deadline, expects_answer);
-    if (!got) lose(got.error());
     lock.lock();
+    for (auto& [stream, outcome] : std::exchange(ended_, {})) {
+        if (const std::shared_ptr<Pending> call = find(stream)) finish(lock, *call, std::move(outcome));
+    }
+    if (!got) {
+        lock.unlock();
+        lose(got.error());
+        lock.lock();
+    }
     reading_ = false;
     read = got.value_or(Read::progress);
     return got.has_value();
 }
 
+void Connection::flush() {
+    if (flush_wanted_.load(std::memory_order_relaxed) && flush_wanted_.exchange(false)) link_->flush_queued();
+}
+
 // This thread will not read for a while: if nobody else does, another one must begin.
 void Connection::hand_over() {
     if (reading_) return;
-    if (!followers_.empty()) {
+    if (background_needed()) {
+        background_wake_.notify_one();
+    } else if (!followers_.empty()) {
         followers_.front()->poked = true;
         followers_.front()->wake.notify_one();
-    } else if (observed_ != 0) {
-        background_wake_.notify_one();
     }
 }
 
@@ -190,14 +209,10 @@ void Pending::abandon(Error error) {
 
 Result<void> Connection::on_message(rpc::Message& message, Body body) {
     switch (message.kind()) {
-        case wire::RESULT: {
-            std::unique_lock lock(mutex_);
-            const auto found = calls_.find(message.stream());
-            if (found == calls_.end()) return {};  // of a call that was abandoned
-            const std::shared_ptr<Pending> call = found->second;
-            finish(lock, *call, wire::outcome_of(message, std::move(body)));
+        case wire::RESULT:
+            // Those that came together are told of under one lock, by lead().
+            ended_.emplace_back(message.stream(), wire::outcome_of(message, std::move(body)));
             return {};
-        }
         case wire::ITEM: return on_items(message, std::move(body));
         case wire::CREDIT:
         case wire::CANCEL: on_item_credit(message); return {};
@@ -370,7 +385,8 @@ void Connection::background() {
     while (!lost_) {
         if (background_needed()) {
             Read read = Read::progress;
-            lead(lock, {}, true, read);
+            // Where many wait, spinning would take the processor from those who have their answer.
+            lead(lock, {}, followers_.size() < k_followers_many, read);
             if (!background_needed()) hand_over();
             quiet = false;
             continue;

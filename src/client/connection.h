@@ -6,6 +6,7 @@
 // never held while reading, writing or calling out.
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -24,6 +25,7 @@ class Pending;
 // How long a waiting thread sleeps before it looks for signals: a condition variable does not tell of them, and one that
 // comes just before a read would be lost on it.
 inline constexpr std::chrono::milliseconds k_signal_slice{100};
+inline constexpr std::size_t k_followers_many = 2;
 
 class Connection final : public Client, public std::enable_shared_from_this<Connection>, private rpc::BlockingLink::Receiver {
 public:
@@ -33,6 +35,8 @@ public:
     Result<void> open(const Options& options, Deadline deadline);
 
     Result<std::shared_ptr<Call>> start(const Request& request, std::shared_ptr<Observer> observer) override;
+    bool flush_wanted() const override { return flush_wanted_.load(std::memory_order_relaxed); }
+    void flush() override;
     Result<std::chrono::microseconds> ping(Deadline deadline) override;
     bool alive() const override;
     void close() override;
@@ -72,7 +76,9 @@ private:
     void poke(const std::vector<Waiting*>& threads);
     void nudge_reader();
     void background();
-    bool background_needed() const { return observed_ != 0 && !reading_; }
+    // Whether the background thread is to read: for calls that nobody waits for, and where several threads wait, who would
+    // otherwise wake each other to read besides being woken for their answers.
+    bool background_needed() const { return !reading_ && (followers_.size() >= k_followers_many || (observed_ != 0 && followers_.empty())); }
 
     Result<void> on_message(rpc::Message& message, Body body) override;
     void on_sent(std::uint64_t stream) override;
@@ -85,6 +91,8 @@ private:
     const std::string session_;
     const std::string path_;
     std::unique_ptr<rpc::BlockingLink> link_;
+    std::atomic<bool> flush_wanted_{false};
+    std::vector<std::pair<std::uint64_t, Outcome>> ended_;  // results that came with the last read; the reading thread's
 
     mutable std::mutex mutex_;
     std::unordered_map<std::uint64_t, std::shared_ptr<Pending>> calls_;
@@ -151,6 +159,7 @@ private:
 
 template <class Ready>
 WaitEnd Connection::wait(Waiting& waiting, Deadline deadline, Waiter* waiter, Ready ready) {
+    if (link_->has_queued()) link_->flush_queued();
     std::unique_lock lock(mutex_);
     ++activity_;
     const auto leave = [&](WaitEnd end) {

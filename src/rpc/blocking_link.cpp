@@ -1,6 +1,7 @@
 #include "rpc/blocking_link.h"
 
 #include <cerrno>
+#include <csignal>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -97,6 +98,7 @@ Result<void> BlockingLink::check_process() const {
 bool BlockingLink::usable() const { return fork_count() == owner_; }
 
 Result<void> BlockingLink::flush() {
+    if (has_queued()) queued_.store(false, std::memory_order_relaxed);
     for (ByteView rest = outbound_.pending(); !rest.empty(); rest = outbound_.pending()) {
         const auto count = ::send(socket_.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
         if (count < 0) {
@@ -132,6 +134,77 @@ Result<void> BlockingLink::send_gather(Message& message, Encoding encoding, std:
     const std::scoped_lock lock(write_mutex_);
     outbound_.send_gather(message, encoding, parts);
     return flush();
+}
+
+Result<bool> BlockingLink::queue_whole(Message& message, Body body) {
+    RH_TRY_VOID(check_process());
+    RH_TRY_VOID(wire::check_sendable(message, body.part_bytes.size()));
+    const std::scoped_lock lock(write_mutex_);
+    outbound_.send_whole(message, std::move(body));
+    return !keep_for_company();
+}
+
+Result<bool> BlockingLink::queue_gather(Message& message, Encoding encoding, std::span<const ByteView> parts) {
+    RH_TRY_VOID(check_process());
+    RH_TRY_VOID(wire::check_sendable(message, parts.size()));
+    const std::scoped_lock lock(write_mutex_);
+    outbound_.send_gather(message, encoding, parts);
+    return !keep_for_company();
+}
+
+// With write_mutex_ held. True when what is queued may wait a little.
+bool BlockingLink::keep_for_company() {
+    queued_.store(true, std::memory_order_relaxed);
+    const auto now = Clock::now();
+    if (now - gathered_since_ >= limits::k_gather || outbound_.pending_bytes() >= limits::k_gather_bytes) return false;
+    const std::scoped_lock lock(timer_mutex_);
+    if (std::exchange(timer_set_, true)) return true;
+    if (timer_.joinable()) {
+        timer_wake_.notify_one();
+        return true;
+    }
+    // Signals belong to the program's own threads.
+    sigset_t all;
+    sigset_t before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    timer_ = std::thread([this] { flush_later(); });
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return true;
+}
+
+void BlockingLink::flush_queued() {
+    if (!usable()) return;
+    const std::scoped_lock lock(write_mutex_);
+    gathered_since_ = Clock::now();
+    // A lost connection shows itself to the reader.
+    static_cast<void>(flush());
+}
+
+void BlockingLink::flush_later() {
+    std::unique_lock lock(timer_mutex_);
+    while (!timer_ends_) {
+        timer_wake_.wait(lock, [&] { return timer_set_ || timer_ends_; });
+        timer_wake_.wait_for(lock, limits::k_gather, [&] { return timer_ends_; });
+        timer_set_ = false;
+        lock.unlock();
+        if (has_queued()) flush_queued();
+        lock.lock();
+    }
+}
+
+BlockingLink::~BlockingLink() {
+    if (!usable()) {
+        // A forked child: the thread is its parent's.
+        if (timer_.joinable()) timer_.detach();
+        return;
+    }
+    {
+        const std::scoped_lock lock(timer_mutex_);
+        timer_ends_ = true;
+        timer_wake_.notify_one();
+    }
+    if (timer_.joinable()) timer_.join();
 }
 
 void BlockingLink::abort_outgoing(std::uint64_t stream) {

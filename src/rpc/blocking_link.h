@@ -5,12 +5,15 @@
 // pings and keeps credit by itself. After fork() the child's copy refuses to send: the bytes would land in the middle of
 // its parent's.
 
+#include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -25,6 +28,8 @@ using Deadline = std::optional<std::chrono::steady_clock::time_point>;
 
 class BlockingLink : private Inbound::Handler {
 public:
+    ~BlockingLink();
+
     // Takes the whole messages that the link does not handle itself, on the reading thread.
     class Receiver {
     public:
@@ -44,11 +49,17 @@ public:
     static Result<std::unique_ptr<BlockingLink>> open(Fd socket, Message& hello, Deadline deadline, Receiver& receiver,
                                                       std::chrono::milliseconds slice = {});
 
-    // These three: any thread, waiting while the socket's buffer is full. Code::node_lost is the end of the connection; any
+    // These: any thread, waiting while the socket's buffer is full. Code::node_lost is the end of the connection; any
     // other Error concerns the message, of which nothing was sent.
     Result<void> send(Message& message, ByteView body = {});
     Result<void> send_whole(Message& message, Body body);
     Result<void> send_gather(Message& message, Encoding encoding, std::span<const ByteView> parts);
+    // As these, but it leaves with whatever is sent next, or limits::k_gather later, by a thread of the link's own. True when it
+    // should go now, with flush_queued(): after a pause, or when much has gathered. Never wait.
+    Result<bool> queue_whole(Message& message, Body body);
+    Result<bool> queue_gather(Message& message, Encoding encoding, std::span<const ByteView> parts);
+    void flush_queued();
+    bool has_queued() const { return queued_.load(std::memory_order_relaxed); }
 
     // The reading thread: waits until something came and hands it to the Receiver. An Error is the end of the connection.
     Result<Read> read_some(Deadline deadline, bool expects_answer);
@@ -68,6 +79,8 @@ private:
     Result<bool> wait_until(Deadline deadline);
     // With write_mutex_ held.
     Result<void> flush();
+    bool keep_for_company();
+    void flush_later();
     Result<void> check_process() const;
 
     Result<void> on_message(Message& message, Body body) override;
@@ -86,6 +99,15 @@ private:
 
     std::mutex write_mutex_;
     Outbound outbound_;
+    std::chrono::steady_clock::time_point gathered_since_{};  // when the last that was queued left
+
+    // The thread that sends what was queued and had no company.
+    std::atomic<bool> queued_{false};
+    std::mutex timer_mutex_;
+    std::condition_variable timer_wake_;
+    bool timer_set_ = false;
+    bool timer_ends_ = false;
+    std::thread timer_;
 };
 
 }  // namespace rh::rpc

@@ -56,7 +56,8 @@ private:
     std::optional<Incoming> take_runnable();
     bool is_full(const Limit& limit, const Incoming& call) const;
     void run_next(Lock& lock, bool holding);
-    void complete(std::uint64_t id, Outcome outcome);
+    // The call no longer counts against its service's limit. With the lock held.
+    void release(std::uint64_t id);
     bool may_run(Lock& lock);
     // True when the socket is being read now or an idle thread will see to it.
     bool reading_is_safe() const { return held_run_ == 0 || idle_ > 0 || starting_ > 0; }
@@ -65,7 +66,7 @@ private:
     void set_alarm();
     // With the lock held: sees to it that a call that has become runnable is run. True when a thread must be started for it.
     bool wake_one();
-    void send_result(std::uint64_t id, Outcome outcome);
+    void send_result(std::uint64_t id, Outcome outcome, bool gather = false);
     void lose(Lock& lock, Error why);
 
     Result<void> on_message(rpc::Message& message, Body body) override;
@@ -217,6 +218,7 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     Incoming& call = *taken;
     exchange_.begin(call.id, call.prefetch);
     const std::uint64_t run = ++runs_;
+    const bool more = holding && !ready_.empty();
     if (holding) {
         held_run_ = run;
         if (!alarm_set_) set_alarm();
@@ -225,8 +227,15 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     if (!watched_ && idle_ > 0) idle_wake_.notify_one();
     lock.unlock();
     const std::uint64_t id = call.id;
-    if (std::optional<Outcome> outcome = runner_.run(call)) complete(id, std::move(*outcome));
+    std::optional<Outcome> outcome = runner_.run(call);
+    if (outcome) {
+        exchange_.settle(id);
+        // What came together is answered together.
+        send_result(id, std::move(*outcome), more);
+        exchange_.end(id);
+    }
     lock.lock();
+    if (outcome) release(id);
     // The right to read is still this thread's unless the watcher took it meanwhile.
     if (holding && held_run_ == run) {
         held_run_ = 0;
@@ -234,11 +243,7 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     }
 }
 
-void HostImpl::complete(std::uint64_t id, Outcome outcome) {
-    exchange_.settle(id);
-    send_result(id, std::move(outcome));
-    exchange_.end(id);
-    const Lock lock(mutex_);
+void HostImpl::release(std::uint64_t id) {
     if (limited_.empty()) return;
     const auto limited = limited_.find(id);
     if (limited == limited_.end()) return;
@@ -247,8 +252,11 @@ void HostImpl::complete(std::uint64_t id, Outcome outcome) {
 }
 
 void HostImpl::finish(std::uint64_t id, Outcome outcome) {
-    complete(id, std::move(outcome));
+    exchange_.settle(id);
+    send_result(id, std::move(outcome));
+    exchange_.end(id);
     Lock lock(mutex_);
+    release(id);
     if (limits_.empty() || !has_runnable() || ended_) return;
     if (!wake_one()) return;
     ++starting_;
@@ -321,10 +329,20 @@ void HostImpl::set_alarm() {
     alarm_.set(limits::k_watch_tick);
 }
 
-void HostImpl::send_result(std::uint64_t id, Outcome outcome) {
+void HostImpl::send_result(std::uint64_t id, Outcome outcome, bool gather) {
     rpc::Message message = wire::result_message(outcome);
     message.set_stream(id);
-    const Result<void> sent = link_->send_whole(message, std::move(outcome.body));
+    Result<void> sent;
+    if (gather) {
+        const Result<bool> now = link_->queue_whole(message, std::move(outcome.body));
+        if (!now) {
+            sent = fail(now.error());
+        } else if (*now) {
+            link_->flush_queued();
+        }
+    } else {
+        sent = link_->send_whole(message, std::move(outcome.body));
+    }
     if (sent || sent.error().code == Code::node_lost) return;  // a lost connection shows itself to the reader
     rpc::Message refusal = wire::result_message(Outcome::failed(
         Error(sent.error().code, "the call ended, but its result cannot be sent: " + sent.error().message).with("started", "yes")));
