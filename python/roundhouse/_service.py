@@ -90,7 +90,7 @@ def deploy(cluster: Cluster, kind: str, target: Any, name: str | None, replace: 
     request = {
         "name": name if name is not None else called.strip("<>"),
         "kind": kind,
-        "worker": started["worker"],
+        "workers": started["workers"],
         "source": {"sys_path": [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]},
         "replace": replace,
     }

@@ -92,7 +92,7 @@ int answer(const Result<void>& result) {
 // a worker would look like one of that worker's processes and be ended with it, unless it begins again without the marks.
 void shed_marks(char** argv) {
     const auto before = process::current_environment();
-    const auto env = process::without_prefix(before, "ROUNDHOUSE_");
+    const auto env = process::without_marks(before);
     if (env.size() == before.size()) return;
     std::vector<char*> pointers;
     for (const auto& entry : env) pointers.push_back(const_cast<char*>(entry.c_str()));

@@ -47,7 +47,7 @@ Result<void> Connection::on_message(rpc::Message& message, Body body) {
     switch (message.kind()) {
         case wire::CALL:
             if (worker != nullptr) return fail(Code::protocol, "a worker makes calls on a client's connection, not on its own");
-            switchboard_.on_node_call(*this, message.stream(), message.method(), std::move(body));
+            switchboard_.on_node_call(*this, message, std::move(body));
             return {};
         case wire::RESULT:
             if (worker == nullptr) return fail(Code::protocol, "a client has no results to give");

@@ -6,6 +6,8 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
+#include <vector>
 
 #include "daemon/worker.h"
 #include "net/unix.h"
@@ -15,13 +17,25 @@ namespace rh::daemon {
 
 class Connection;
 
+// A call to the node itself: whose stream asked, which may be gone by the time of the answer, as `alive` then says.
+struct Asker {
+    Connection* connection = nullptr;
+    std::uint64_t stream = 0;
+    std::shared_ptr<const bool> alive;  // shared with the connection's owner, which outlives neither
+    std::uint64_t deadline_ms = 0;
+    bool kill = false;
+    std::vector<std::string> parents;
+
+    Connection* get() const { return alive != nullptr && *alive ? connection : nullptr; }
+};
+
 // What a connection needs of its daemon: told whom it belongs to, and asked about each message.
 class Switchboard {
 public:
     virtual Result<void> on_hello(Connection& connection, const wire::Hello& hello) = 0;
     virtual bool relay_from_client(Connection& connection, rpc::Message& message, ByteView body) = 0;
     virtual bool relay_from_worker(Connection& connection, rpc::Message& message, ByteView body) = 0;
-    virtual void on_node_call(Connection& connection, std::uint64_t stream, std::string method, Body body) = 0;
+    virtual void on_node_call(Connection& connection, rpc::Message& message, Body body) = 0;
     virtual void on_node_result(Connection& connection, std::uint64_t stream, Outcome outcome) = 0;
 
 protected:
@@ -48,6 +62,7 @@ public:
     void answer(std::uint64_t stream, Outcome outcome);
 
     std::unordered_map<std::uint64_t, Target> targets;  // a client's calls on their way
+    std::unordered_set<std::uint64_t> asking;           // its calls to the node itself that were not answered yet
     std::shared_ptr<Worker> worker;                     // whose connection this is; null for a client's
     std::string session;
 

@@ -14,15 +14,20 @@ Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& option
       workers_(executor, options.keeper_fd, options.state_folder + "/workers", [this](Worker& worker) { on_worker_end(worker); }),
       router_(services_, executor),
       follower_(executor, [this](Worker& worker, Channel channel, std::string_view text) { return router_.deliver(worker, channel, text); }),
-      node_({options.cluster_name, options.socket_path, options.state_folder}, services_, workers_, router_),
-      tasks_(executor) {
+      tasks_(executor),
+      node_({options.cluster_name, options.socket_path, options.state_folder}, executor, services_, workers_, router_, tasks_) {
     router_.follow_with(follower_);
     router_.on_idle([this](Worker& worker) { workers_.stop(worker); });
+    router_.on_kill([this](Worker& worker) {
+        node_.on_worker_lost(worker);
+        workers_.kill(worker);
+    });
     workers_.on_start([this](const std::shared_ptr<Worker>& worker) { follower_.add(worker); });
 }
 
 awaitable<void> Daemon::run() {
     tasks_.spawn(follower_.run());
+    tasks_.spawn(router_.run());
     co_await workers_.run();
     spdlog::info("the keeper is gone: the node ends");
     stopping_ = true;
@@ -46,6 +51,7 @@ awaitable<void> Daemon::serve(std::list<Session>::iterator session, Bytes leftov
     if (connection.worker != nullptr) {
         // Its process is ended, if it has not, so that the keeper tells how; its calls fail then, with the kernel's evidence.
         connection.worker->connection = nullptr;
+        if (!connection.worker->end) node_.on_worker_lost(*connection.worker);
         workers_.end_lost(*connection.worker);
     } else {
         router_.drop_client(connection);
@@ -72,23 +78,26 @@ Result<void> Daemon::on_hello(Connection& connection, const wire::Hello& hello) 
 
 void Daemon::on_worker_end(Worker& worker) {
     if (!worker.stopping) spdlog::warn("worker {}: {}", worker.id, worker.end->message);
-    for (const auto& service : services_.all()) {
-        if (service->worker.get() == &worker) service->dead = worker.end;
-    }
+    node_.on_worker_end(worker);
     router_.drop_worker(worker, *worker.end);
     follower_.remove(worker);
     if (worker.connection != nullptr) worker.connection->link().close();
 }
 
-void Daemon::on_node_call(Connection& connection, std::uint64_t stream, std::string method, Body body) {
+void Daemon::on_node_call(Connection& connection, rpc::Message& message, Body body) {
     for (Session& session : sessions_) {
-        if (&session.connection == &connection) tasks_.spawn(answer({&connection, stream, session.alive}, std::move(method), std::move(body)));
+        if (&session.connection != &connection) continue;
+        connection.asking.insert(message.stream());
+        Asker asker{&connection, message.stream(), session.alive, message.deadline_ms(), message.kill(), {message.parents().begin(), message.parents().end()}};
+        tasks_.spawn(answer(std::move(asker), message.method(), std::move(body)));
     }
 }
 
-awaitable<void> Daemon::answer(Node::Asker asker, std::string method, Body body) {
+awaitable<void> Daemon::answer(Asker asker, std::string method, Body body) {
     Outcome outcome = co_await node_.call(std::move(method), std::move(body), asker);
-    if (Connection* const connection = asker.get()) connection->answer(asker.stream, std::move(outcome));
+    Connection* const connection = asker.get();
+    // Unless it was answered before, because what it asked for did not end in time.
+    if (connection != nullptr && connection->asking.erase(asker.stream) != 0) connection->answer(asker.stream, std::move(outcome));
 }
 
 void Daemon::on_node_result(Connection& connection, std::uint64_t stream, Outcome outcome) {

@@ -38,13 +38,13 @@ private:
     };
 
     net::asio::awaitable<void> serve(std::list<Session>::iterator session, Bytes leftover);
-    net::asio::awaitable<void> answer(Node::Asker asker, std::string method, Body body);
+    net::asio::awaitable<void> answer(Asker asker, std::string method, Body body);
     void on_worker_end(Worker& worker);
 
     Result<void> on_hello(Connection& connection, const wire::Hello& hello) override;
     bool relay_from_client(Connection& connection, rpc::Message& message, ByteView body) override { return router_.from_client(connection, message, body); }
     bool relay_from_worker(Connection& connection, rpc::Message& message, ByteView body) override { return router_.from_worker(connection, message, body); }
-    void on_node_call(Connection& connection, std::uint64_t stream, std::string method, Body body) override;
+    void on_node_call(Connection& connection, rpc::Message& message, Body body) override;
     void on_node_result(Connection& connection, std::uint64_t stream, Outcome outcome) override;
 
     net::asio::any_io_executor executor_;
@@ -53,9 +53,9 @@ private:
     Workers workers_;
     Router router_;
     Follower follower_;
+    net::TaskGroup tasks_;
     Node node_;
     std::list<Session> sessions_;
-    net::TaskGroup tasks_;
     bool stopping_ = false;
 };
 

@@ -1,87 +1,30 @@
 #include "daemon/node.h"
 
+#include <algorithm>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 #include "base/ids.h"
 #include "base/limits.h"
+#include "daemon/requests.h"
+#include "process/spawn.h"
 
 namespace rh::daemon {
 
 using net::asio::awaitable;
-using Json = nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+// What a deploy asks for, checked.
+struct Node::Deployment {
+    std::string name;
+    Service::Kind kind = Service::Kind::function;
+    bool replace = false;
+    std::shared_ptr<const Loadable> code;
+
+    static Result<Deployment> of(const Json& request, const Body& body);
+};
 
 namespace {
-
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
-Outcome json_outcome(const Json& json) { return Outcome::returned(Body::one(Encoding::json, as_byte_view(dump(json)))); }
-
-// The request of a control call: part 0, an object.
-Result<Json> parse(const Body& body) {
-    if (body.encoding == Encoding::empty) return Json::object();
-    if (body.encoding != Encoding::json || body.part_bytes.empty()) return fail(Code::bad_arguments, "a control call's body must be JSON");
-    const std::string_view text = as_text(body.parts().front());
-    Json json = Json::parse(text, nullptr, false);
-    if (!json.is_object()) return fail(Code::bad_arguments, "a control call's body must be one JSON object");
-    return json;
-}
-
-// A field of the type that is asked for; the fallback where it is absent, Code::bad_arguments where it is something else.
-template <class T>
-Result<T> field(const Json& request, const char* key, std::optional<T> fallback = {}) {
-    const auto found = request.find(key);
-    if (found == request.end() || found->is_null()) {
-        if (fallback) return *fallback;
-        return fail(Code::bad_arguments, fmt::format("the field \"{}\" is missing", key));
-    }
-    try {
-        return found->get<T>();
-    } catch (const Json::exception&) {
-        return fail(Code::bad_arguments, fmt::format("the field \"{}\" has the wrong type", key));
-    }
-}
-
-// A call to the worker's own service, with the attachments of the client's.
-Body control_body(const Json& request, const Body& attachments) {
-    Body body = Body::one(Encoding::json, as_byte_view(dump(request)));
-    const std::vector<ByteView> parts = attachments.parts();
-    for (std::size_t i = 1; i < parts.size(); ++i) body.add(parts[i]);
-    return body;
-}
-
-// These stand outside the coroutines: g++ 12 cannot compile a nested initializer list within one.
-Json load_request(const std::string& name, Service::Kind kind, const Json& request) {
-    return {{"name", name}, {"kind", kind_name(kind)}, {"source", request.value("source", Json::object())}};
-}
-Json create_request(const std::string& class_name, const std::string& name, const Json& request) {
-    return {{"class", class_name}, {"name", name}, {"encoding", request.value("encoding", Json(0))}};
-}
-Json delete_request(const std::string& name) { return {{"name", name}}; }
-
-Outcome copy_failure(const Outcome& from) {
-    Outcome copy;
-    copy.kind = from.kind;
-    copy.raised = from.raised;
-    copy.error = from.error;
-    copy.body = Body::one(from.body.encoding, from.body.bytes.view());
-    copy.body.part_bytes = from.body.part_bytes;
-    return copy;
-}
-
-// A name is promised to one maker while its worker starts or its constructor runs.
-class Promise {
-public:
-    Promise(std::set<std::string, std::less<>>& names, std::string name) : names_(names), name_(std::move(name)) { names_.insert(name_); }
-    Promise(const Promise&) = delete;
-    Promise& operator=(const Promise&) = delete;
-    ~Promise() { names_.erase(name_); }
-
-private:
-    std::set<std::string, std::less<>>& names_;
-    std::string name_;
-};
 
 // What a worker's place is told by, which one that deploys from inside a worker must not pass on.
 bool is_mark(std::string_view variable) {
@@ -91,86 +34,195 @@ bool is_mark(std::string_view variable) {
 Result<Service::Kind> kind_of(std::string_view word) {
     if (word == "function") return Service::Kind::function;
     if (word == "class") return Service::Kind::klass;
-    return fail(Code::bad_arguments, fmt::format("a service's kind is \"function\" or \"class\", not \"{}\"", word));
+    if (word == "object") return Service::Kind::object;
+    return fail(Code::bad_arguments, fmt::format("a service's kind is \"function\", \"class\" or \"object\", not \"{}\"", word));
+}
+
+Result<Amounts> amounts_of(const Json& request) {
+    constexpr std::uint64_t k_devices_max = 65'536;
+    Amounts amounts;
+    RH_TRY(const std::uint64_t cpus, amount(request, "cpus", 0, k_devices_max));
+    RH_TRY(const std::uint64_t gpus, amount(request, "gpus", 0, k_devices_max));
+    RH_TRY(amounts.memory_bytes, amount(request, "memory", 0, std::uint64_t{1} << 60));
+    amounts.cpus = static_cast<std::uint32_t>(cpus);
+    amounts.gpus = static_cast<std::uint32_t>(gpus);
+    return amounts;
+}
+
+bool has_variable(const std::vector<std::string>& env, std::string_view name_and_equals) {
+    return std::any_of(env.begin(), env.end(), [&](const std::string& entry) { return entry.starts_with(name_and_equals); });
 }
 
 }  // namespace
 
-Node::Node(About about, Services& services, Workers& workers, Router& router)
-    : about_(std::move(about)), services_(services), workers_(workers), router_(router) {}
+Result<Node::Deployment> Node::Deployment::of(const Json& request, const Body& body) {
+    Deployment wanted;
+    RH_TRY(wanted.name, field<std::string>(request, "name"));
+    RH_TRY(const auto word, field<std::string>(request, "kind"));
+    RH_TRY(wanted.kind, kind_of(word));
+    RH_TRY(wanted.replace, field<bool>(request, "replace", false));
+    RH_TRY(const std::uint64_t encoding, amount(request, "encoding", static_cast<std::uint64_t>(Encoding::pickle), 3));
+    RH_TRY(const std::uint64_t concurrency, amount(request, "max_concurrency", 0, limits::k_worker_threads_max));
+    RH_TRY(const std::uint64_t queue, amount(request, "max_queue", 0, limits::k_calls_per_worker_max));
+    auto code = std::make_shared<Loadable>();
+    code->request = dump(Json{{"name", wanted.name}, {"kind", kind_name(wanted.kind)}, {"source", request.value("source", Json::object())},
+                              {"encoding", encoding}, {"max_concurrency", concurrency}, {"max_queue", queue}});
+    code->attachments = copy_of(body);
+    wanted.code = std::move(code);
+    return wanted;
+}
+
+Node::Node(About about, const net::asio::any_io_executor& executor, Services& services, Workers& workers, Router& router, net::TaskGroup& tasks)
+    : about_(std::move(about)), executor_(executor), services_(services), workers_(workers), router_(router), tasks_(tasks), resources_(Resources::of_this_node()) {}
 
 awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
-    const Result<Json> request = parse(body);
+    const Result<Json> request = parse_request(body);
     if (!request) co_return Outcome::failed(request.error());
-    if (method == "start") co_return start(*request, asker);
+    if (method == "start") co_return co_await start(*request, asker);
     if (method == "abandon") co_return abandon(*request, asker);
     if (method == "deploy") co_return co_await deploy(*request, body, asker);
     if (method == "create") co_return co_await create(*request, body, asker);
-    if (method == "delete") co_return co_await remove(*request, asker);
     if (method == "describe") co_return describe(*request);
+    if (method == "rename") co_return co_await rename(*request);
+    if (method == "delete") co_return co_await remove(*request);
+    if (method == "clear") co_return co_await clear();
+    if (method == "create_process") co_return co_await create_process(*request);
+    if (method == "processes") co_return json_outcome(processes_json());
+    if (method == "kill_process") co_return co_await kill_process(*request);
+    if (method == "set_env") co_return co_await set_env(*request);
+    if (method == "run") co_return co_await run(*request, asker);
     if (method == "status") co_return status();
     if (method == "stop") {
         workers_.shut_down();
         co_return json_outcome(Json::object());
     }
-    co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; it has start, abandon, deploy, create, describe, delete, status and stop", method)));
+    co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; it has start, abandon, deploy, create, describe, rename, delete, clear, "
+                                                                 "create_process, processes, kill_process, set_env, run, status and stop", method)));
 }
 
-// A name may be taken over from an idle service, and from a dead one. `instances_too` says whether an instance counts as
-// one: a class or function never displaces somebody's live object unasked.
-Result<void> Node::check_free(std::string_view name, bool replace, bool instances_too) const {
-    RH_TRY_VOID(check_name("service", name, limits::k_name_bytes_max));
-    if (name.front() == '_') return fail(Code::invalid_name, fmt::format("\"{}\" is not a service name: those that begin with '_' are the node's own", name));
-    if (promised_.count(name) != 0)
-        return fail(Error(Code::name_taken, fmt::format("\"{}\" is being made by another caller just now: wait, or choose another name", name)).with("name", std::string(name)));
-    const std::shared_ptr<Service> there = services_.find(name);
-    if (there == nullptr && services_.count() >= limits::k_services_max)
-        return fail(Code::limit_exceeded, fmt::format("{} services are here, the most that are allowed: delete some", services_.count()));
-    if (there == nullptr || there->dead || replace) return {};
-    const bool is_instance = there->kind == Service::Kind::instance;
-    if (is_instance != instances_too)
-        return fail(Error(Code::name_taken, fmt::format("\"{}\" is the name of {} here: choose another name, or say replace=True", name,
-                                                        is_instance ? "a live instance" : "a deployed " + std::string(kind_name(there->kind)))).with("name", std::string(name)));
-    if (there->calls > 0)
-        return fail(Error(Code::name_taken, fmt::format("\"{}\" has {} call{} in flight: wait for {}, choose another name, or say replace=True", name, there->calls,
-                                                        there->calls == 1 ? "" : "s", there->calls == 1 ? "it" : "them")).with("name", std::string(name)));
-    return {};
+// --- workers -------------------------------------------------------------------------------------------------------
+
+std::shared_ptr<Launch> Node::launch_of(const Json& request, Result<void>& checked) const {
+    auto launch = std::make_shared<Launch>();
+    const auto fill = [&]() -> Result<void> {
+        RH_TRY(launch->argv, field<std::vector<std::string>>(request, "command"));
+        if (launch->argv.empty()) return fail(Code::bad_arguments, "the field \"command\" is empty");
+        RH_TRY(launch->cwd, field<std::string>(request, "cwd"));
+        RH_TRY(const auto env, (field<std::map<std::string, std::string>>(request, "env")));
+        for (const auto& [key, value] : env) {
+            if (!is_mark(key)) launch->env.push_back(key + "=" + value);
+        }
+        launch->env.push_back("ROUNDHOUSE_SOCKET=" + about_.socket_path);
+        launch->env.push_back("ROUNDHOUSE_CLUSTER=" + about_.cluster_name);
+        RH_TRY(launch->amounts, amounts_of(request));
+        return {};
+    };
+    checked = fill();
+    return launch;
 }
 
-Result<std::shared_ptr<Worker>> Node::start_worker(const Json& request) {
-    Workers::Command command;
-    RH_TRY(command.argv, field<std::vector<std::string>>(request, "command"));
-    if (command.argv.empty()) return fail(Code::bad_arguments, "the field \"command\" is empty");
-    RH_TRY(command.cwd, field<std::string>(request, "cwd"));
-    RH_TRY(const auto env, (field<std::map<std::string, std::string>>(request, "env")));
-    for (const auto& [key, value] : env) {
-        if (!is_mark(key)) command.env.push_back(key + "=" + value);
+Result<std::shared_ptr<Worker>> Node::start_worker(std::shared_ptr<const Launch> launch) {
+    const std::string id = Workers::new_id();
+    RH_TRY(Allocation allocation, resources_.take(id, launch->amounts, [this](const std::string& other) { return holder(other); }));
+    Workers::Command command{launch->argv, launch->env, launch->cwd, allocation.cpus};
+    if (!allocation.gpus.empty()) {
+        command.env = process::without_prefix(std::move(command.env), "CUDA_VISIBLE_DEVICES=");
+        command.env.push_back(fmt::format("CUDA_VISIBLE_DEVICES={}", fmt::join(allocation.gpus, ",")));
     }
-    command.env.push_back("ROUNDHOUSE_SOCKET=" + about_.socket_path);
-    command.env.push_back("ROUNDHOUSE_CLUSTER=" + about_.cluster_name);
-    return workers_.start(std::move(command));
+    // Numerical libraries would otherwise start as many threads as the machine has CPUs, on the few that it may use.
+    if (!allocation.cpus.empty() && !has_variable(command.env, "OMP_NUM_THREADS=")) command.env.push_back(fmt::format("OMP_NUM_THREADS={}", allocation.cpus.size()));
+    Result<std::shared_ptr<Worker>> worker = workers_.start(id, std::move(command));
+    if (!worker) {
+        resources_.give_back(id);
+        return worker;
+    }
+    (*worker)->launch = std::move(launch);
+    (*worker)->allocation = std::move(allocation);
+    return worker;
 }
 
-// The deployer encodes its code while the worker starts; nothing but the deploy that follows may use it.
-Outcome Node::start(const Json& request, const Asker& asker) {
-    // Nobody would end a worker whose client was gone before this ran.
-    if (asker.get() == nullptr) return Outcome::failed(Error(Code::node_lost, "the client is gone"));
-    const Result<std::shared_ptr<Worker>> worker = start_worker(request);
-    if (!worker) return Outcome::failed(worker.error());
-    started_[(*worker)->id] = {*worker, asker.connection};
-    return json_outcome({{"worker", (*worker)->id}});
+// What a worker has that was told to end comes back in a moment: a service that is deleted and deployed again must not be
+// refused for it.
+awaitable<Result<std::shared_ptr<Worker>>> Node::start_worker_soon(std::shared_ptr<const Launch> launch) {
+    const auto deadline = Clock::now() + 2 * limits::k_stop_grace;
+    for (;;) {
+        Result<std::shared_ptr<Worker>> worker = start_worker(launch);
+        const auto all = workers_.all();
+        const bool more_comes = std::any_of(all.begin(), all.end(), [](const auto& each) { return each->stopping || each->killed_for != 0; });
+        if (worker || worker.error().code != Code::limit_exceeded || !launch->amounts.any() || !more_comes || Clock::now() >= deadline) co_return worker;
+        co_await resources_.wait_for_more(executor_, deadline);
+    }
+}
+
+// Who has a worker, for people.
+std::string Node::holder(const std::string& worker_id) const {
+    const std::shared_ptr<Worker> worker = workers_.find(worker_id);
+    if (worker == nullptr) return "a worker";
+    if (!worker->process.empty()) return fmt::format("process \"{}\"", worker->process);
+    for (const auto& service : services_.all()) {
+        if (service->lives_in(*worker)) return fmt::format("\"{}\"", service->name);
+    }
+    return worker->stopping || worker->retired ? "a worker that is ending" : "a worker that is starting";
+}
+
+awaitable<Result<void>> Node::wait_ready(std::shared_ptr<Worker> worker, std::string for_whom, Clock::time_point deadline) {
+    const bool ready = co_await worker->ready.wait_until(deadline);
+    if (ready && !worker->end) co_return Result<void>();
+    Error error(Code::setup_failed, fmt::format("the worker for {} {}: {}", for_whom, ready ? "did not start" : "did not connect in time",
+                                                worker->end ? worker->end->message : "see its stderr"));
+    if (worker->end) error.context = worker->end->context;
+    co_return fail(std::move(error));
+}
+
+// The deployer encodes its code while the workers start; nothing but the deploy that follows may use them.
+awaitable<Outcome> Node::start(const Json& request, Asker asker) {
+    Result<void> checked;
+    const std::shared_ptr<Launch> launch = launch_of(request, checked);
+    if (!checked) co_return Outcome::failed(checked.error());
+    const auto count = amount(request, "count", 1, limits::k_workers_max);
+    if (!count) co_return Outcome::failed(count.error());
+    if (*count == 0) co_return Outcome::failed(Error(Code::bad_arguments, "the field \"count\" must be at least 1"));
+    std::vector<std::shared_ptr<Worker>> workers;
+    std::optional<Error> why;
+    while (workers.size() < *count && !why) {
+        Result<std::shared_ptr<Worker>> worker = co_await start_worker_soon(launch);
+        if (worker) {
+            workers.push_back(std::move(*worker));
+        } else {
+            why = std::move(worker.error());
+        }
+        // Nobody would end the worker of a client that was gone before this ran.
+        if (asker.get() == nullptr) why = Error(Code::node_lost, "the client is gone");
+    }
+    if (why) {
+        for (const auto& worker : workers) workers_.stop(*worker);
+        co_return Outcome::failed(std::move(*why));
+    }
+    Json ids = Json::array();
+    for (const auto& worker : workers) {
+        started_[worker->id] = Started{worker, asker.connection};
+        ids.push_back(worker->id);
+    }
+    Json answer = Json::object();
+    answer["workers"] = std::move(ids);
+    co_return json_outcome(answer);
 }
 
 Outcome Node::abandon(const Json& request, const Asker& asker) {
-    if (const std::shared_ptr<Worker> worker = take_started(request, asker)) workers_.stop(*worker);
+    for (const auto& worker : take_started(request, asker)) workers_.stop(*worker);
     return json_outcome(Json::object());
 }
 
-std::shared_ptr<Worker> Node::take_started(const Json& request, const Asker& asker) {
-    const auto id = field<std::string>(request, "worker");
-    const auto found = id ? started_.find(*id) : started_.end();
-    if (found == started_.end() || found->second.by != asker.connection) return nullptr;
-    return started_.extract(found).mapped().worker;
+// Those that are named, each once, as far as the same client has started them.
+std::vector<std::shared_ptr<Worker>> Node::take_started(const Json& request, const Asker& asker) {
+    std::vector<std::shared_ptr<Worker>> taken;
+    const auto ids = field<std::vector<std::string>>(request, "workers", std::vector<std::string>());
+    if (!ids) return taken;
+    for (const std::string& id : *ids) {
+        const auto found = started_.find(id);
+        if (found != started_.end() && found->second.by == asker.connection) taken.push_back(started_.extract(found).mapped().worker);
+    }
+    return taken;
 }
 
 void Node::drop_client(const Connection& client) {
@@ -184,142 +236,102 @@ void Node::drop_client(const Connection& client) {
     }
 }
 
-awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker asker) {
-    const auto name = field<std::string>(request, "name");
-    if (!name) co_return Outcome::failed(name.error());
-    const auto kind = field<std::string>(request, "kind").and_then([](const std::string& word) { return kind_of(word); });
-    if (!kind) co_return Outcome::failed(kind.error());
-    const auto replace = field<bool>(request, "replace", false);
-    if (!replace) co_return Outcome::failed(replace.error());
-    const std::shared_ptr<Worker> worker = take_started(request, asker);
-    if (worker == nullptr) co_return Outcome::failed(Error(Code::bad_arguments, "the field \"worker\" must name one that the same client has started"));
-    if (const auto free = check_free(*name, *replace, false); !free) {
-        workers_.stop(*worker);
-        co_return Outcome::failed(free.error());
-    }
-    const Promise promise(promised_, *name);
-    const bool ready = co_await worker->ready.wait_until(std::chrono::steady_clock::now() + limits::k_worker_start_timeout);
-    if (!ready || worker->end) {
-        workers_.stop(*worker);
-        Error error(Code::setup_failed, fmt::format("the worker for \"{}\" {}: {}", *name, ready ? "did not start" : "did not connect in time",
-                                                    worker->end ? worker->end->message : "see its stderr"));
-        if (worker->end) error.context = worker->end->context;
-        co_return Outcome::failed(std::move(error));
-    }
-    const Json load = load_request(*name, *kind, request);
-    const Outcome loaded = co_await router_.call(worker, "load", control_body(load, body), asker.get(), asker.stream);
-    if (loaded.kind != Outcome::Kind::returned) {
-        workers_.stop(*worker);
-        co_return copy_failure(loaded);
-    }
-    const auto service = std::make_shared<Service>();
-    service->name = *name;
-    service->kind = *kind;
-    service->worker = worker;
-    service->language = worker->language;
-    co_return finish(service, loaded);
-}
+// --- deploy --------------------------------------------------------------------------------------------------------
 
-awaitable<Outcome> Node::create(const Json& request, const Body& body, Asker asker) {
-    const auto class_name = field<std::string>(request, "class");
-    if (!class_name) co_return Outcome::failed(class_name.error());
-    const auto replace = field<bool>(request, "replace", false);
-    if (!replace) co_return Outcome::failed(replace.error());
-    const auto wanted = field<std::string>(request, "name", std::string());
-    if (!wanted) co_return Outcome::failed(wanted.error());
-    const Result<std::shared_ptr<Service>> found = services_.get(*class_name);
-    if (!found) co_return Outcome::failed(found.error());
-    const std::shared_ptr<Service> klass = *found;
-    if (klass->kind != Service::Kind::klass) co_return Outcome::failed(Error(Code::bad_arguments, fmt::format("\"{}\" is not a class: it cannot be instantiated", *class_name)));
-    if (klass->dead) {
-        Error error = *klass->dead;
-        error.message = fmt::format("the class \"{}\" is gone: {}; deploy it again", *class_name, error.message);
-        co_return Outcome::failed(std::move(error));
+awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker asker) {
+    std::vector<std::shared_ptr<Worker>> workers = take_started(request, asker);
+    const auto give_up = [&](const Error& why) {
+        for (const auto& worker : workers) workers_.stop(*worker);
+        return Outcome::failed(why);
+    };
+    const Result<Deployment> wanted = Deployment::of(request, body);
+    if (!wanted) co_return give_up(wanted.error());
+    const std::string& name = wanted->name;
+    const auto process_name = field<std::string>(request, "process", std::string());
+    if (!process_name) co_return give_up(process_name.error());
+    const std::size_t named = request.contains("workers") && request["workers"].is_array() ? request["workers"].size() : 0;
+    if (named != workers.size() || (named == 0) == process_name->empty())
+        co_return give_up(Error(Code::bad_arguments, "the field \"workers\" must name workers that the same client has started and not deployed to yet, or \"process\" a process"));
+    if (named > 1 && wanted->kind != Service::Kind::function)
+        co_return give_up(Error(Code::bad_arguments, fmt::format("\"{}\" is a{} {}: several workers are for functions only", name,
+                                                                 wanted->kind == Service::Kind::object ? "n" : "", kind_name(wanted->kind))));
+    if (const auto free = check_free(name, wanted->replace, is_live_object(wanted->kind)); !free) co_return give_up(free.error());
+    if (!process_name->empty()) {
+        const auto process = find_process(*process_name);
+        if (!process) co_return give_up(process.error());
+        const Promise promise(promised_, name);
+        const auto service = std::make_shared<Service>();
+        service->workers = {(*process)->worker};
+        service->process = *process_name;
+        Outcome loaded = co_await load(*wanted, service->workers, asker);
+        if (loaded.kind != Outcome::Kind::returned) co_return loaded;
+        service->name = name;
+        service->kind = wanted->kind;
+        service->code = wanted->code;
+        co_return co_await finish(service, loaded);
     }
-    const std::string name = wanted->empty() ? services_.free_name(*class_name + "-1") : *wanted;
-    if (const auto free = check_free(name, *replace, true); !free) co_return Outcome::failed(free.error());
-    const std::shared_ptr<Worker> worker = klass->worker;
     const Promise promise(promised_, name);
+    const auto deadline = Clock::now() + limits::k_worker_start_timeout;
+    for (const auto& worker : workers) {
+        const std::string whose = '"' + name + '"';
+        const Result<void> ready = co_await wait_ready(worker, whose, deadline);
+        if (!ready) co_return give_up(ready.error());
+    }
+    Outcome loaded = co_await load(*wanted, workers, asker);
+    if (loaded.kind != Outcome::Kind::returned) {
+        give_up(Error());
+        co_return loaded;
+    }
     const auto service = std::make_shared<Service>();
     service->name = name;
-    service->kind = Service::Kind::instance;
-    service->class_name = *class_name;
-    service->language = worker->language;
-    service->worker = worker;
-    const Json make = create_request(*class_name, name, request);
-    ++klass->calls;
-    Outcome created = co_await router_.call(worker, "create", control_body(make, body), asker.get(), asker.stream);
-    --klass->calls;
-    if (created.kind != Outcome::Kind::returned) co_return created;
-    co_return finish(service, created);
+    service->kind = wanted->kind;
+    service->code = wanted->code;
+    service->workers = workers;
+    co_return co_await finish(service, loaded);
 }
 
-// The service takes its name, and what had the name before is retired.
-Outcome Node::finish(const std::shared_ptr<Service>& service, const Outcome& loaded) {
-    Json description = loaded.body.part_bytes.empty() ? Json() : Json::parse(as_text(loaded.body.parts().front()), nullptr, false);
-    if (!description.is_object()) description = Json::object();
-    description["name"] = service->name;
-    description["kind"] = kind_name(service->kind);
-    description["language"] = service->language;
-    description["class"] = service->class_name.empty() ? Json() : Json(service->class_name);
-    description["worker"] = service->worker->id;
-    description["pid"] = service->worker->pid;
-    service->description = dump(description);
-    const std::shared_ptr<Service> before = services_.find(service->name);
-    services_.put(service);
-    if (before != nullptr && before->worker != service->worker) retire(before);
-    return json_outcome(description);
-}
-
-// Ends the worker of a service that lost its name, unless something else lives in it; calls that run there finish first.
-void Node::retire(const std::shared_ptr<Service>& service) {
-    if (service->dead || services_.uses(*service->worker)) return;
-    service->worker->retired = true;
-    if (service->worker->routes.empty()) workers_.stop(*service->worker);
-}
-
-awaitable<Outcome> Node::remove(const Json& request, Asker asker) {
-    const auto name = field<std::string>(request, "name");
-    if (!name) co_return Outcome::failed(name.error());
-    const Result<std::shared_ptr<Service>> found = services_.get(*name);
-    if (!found) co_return Outcome::failed(found.error());
-    const std::shared_ptr<Service> service = *found;
-    services_.erase(*name);
-    if (!service->dead) {
-        const bool alone = !services_.uses(*service->worker);
-        if (!alone) co_await router_.call(service->worker, "delete", control_body(delete_request(*name), Body()), asker.get(), asker.stream);
-        retire(service);
+// All at once; the first that failed, or what the first worker said.
+awaitable<Outcome> Node::load(const Deployment& wanted, const std::vector<std::shared_ptr<Worker>>& workers, const Asker& asker) {
+    const Json request = Json::parse(wanted.code->request);
+    std::vector<std::shared_ptr<Reply>> replies;
+    for (const auto& worker : workers) replies.push_back(router_.begin(*worker, "load", control_body(request, wanted.code->attachments), replies.empty() ? asker : Asker()));
+    for (const auto& reply : replies) co_await reply->arrived.wait();
+    const auto failed = std::find_if(replies.begin(), replies.end(), [](const auto& reply) { return reply->outcome.kind != Outcome::Kind::returned; });
+    if (failed != replies.end()) co_return std::move((*failed)->outcome);
+    if (replies.front()->released) {
+        // Whoever asked was told that it would not be: a process forgets it again.
+        for (const auto& worker : workers) co_await leave(worker, wanted.name);
+        co_return Outcome::failed(Error(Code::cancelled, "it came too late for whoever asked"));
     }
-    co_return json_outcome(Json::object());
+    const auto lost = std::find_if(workers.begin(), workers.end(), [](const auto& worker) { return worker->end.has_value(); });
+    if (lost != workers.end()) co_return Outcome::failed(*(*lost)->end);
+    co_return std::move(replies.front()->outcome);
 }
 
-Outcome Node::describe(const Json& request) const {
-    const auto name = field<std::string>(request, "name");
-    if (!name) return Outcome::failed(name.error());
-    const Result<std::shared_ptr<Service>> found = services_.get(*name);
-    if (!found) return Outcome::failed(found.error());
-    if ((*found)->dead) {
-        Error error = *(*found)->dead;
-        error.message = fmt::format("the service \"{}\" is gone: {}; deploy it again", *name, error.message);
-        return Outcome::failed(std::move(error));
-    }
-    return Outcome::returned(Body::one(Encoding::json, as_byte_view((*found)->description)));
-}
+// --- status --------------------------------------------------------------------------------------------------------
 
 Outcome Node::status() const {
-    const auto now = std::chrono::steady_clock::now();
+    const auto now = Clock::now();
     const auto seconds = [&](auto since) { return std::chrono::duration<double>(now - since).count(); };
+    const auto or_null = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
     Json services = Json::array();
-    for (const auto& service : services_.all())
-        services.push_back({{"name", service->name}, {"kind", kind_name(service->kind)}, {"language", service->language}, {"worker", service->worker->id},
-                            {"pid", service->worker->pid}, {"calls", service->calls}, {"alive", !service->dead}});
+    for (const auto& service : services_.all()) {
+        const Worker& worker = *service->workers.front();
+        services.push_back({{"name", service->name}, {"kind", kind_name(service->kind)}, {"language", service->language}, {"worker", worker.id}, {"pid", worker.pid},
+                            {"workers", service->workers.size()}, {"process", or_null(service->process)}, {"calls", service->calls}, {"alive", !service->dead}});
+    }
     Json workers = Json::array();
     for (const auto& worker : workers_.all())
-        workers.push_back({{"id", worker->id}, {"pid", worker->pid}, {"language", worker->language}, {"connected", worker->connection != nullptr},
+        workers.push_back({{"id", worker->id}, {"pid", worker->pid}, {"language", worker->language}, {"connected", worker->connection != nullptr}, {"process", or_null(worker->process)},
+                           {"cpus", worker->allocation.cpus}, {"gpus", worker->allocation.gpus}, {"memory", worker->allocation.memory_bytes},
                            {"calls", worker->routes.size()}, {"uptime_s", seconds(worker->started_at)}});
+    const Allocation& all = resources_.all();
+    const Allocation& unused = resources_.unused();
+    const Json resources{{"cpus", all.cpus}, {"cpus_free", unused.cpus}, {"gpus", all.gpus}, {"gpus_free", unused.gpus},
+                         {"memory", all.memory_bytes}, {"memory_free", unused.memory_bytes}, {"memory_enforced", false}};
     return json_outcome({{"name", about_.cluster_name}, {"pid", ::getpid()}, {"keeper_pid", ::getppid()}, {"version", ROUNDHOUSE_VERSION},
                          {"state_folder", about_.state_folder}, {"uptime_s", seconds(started_at_)}, {"services", services}, {"workers", workers},
-                         {"calls", router_.calls_total()}});
+                         {"processes", processes_json()}, {"resources", resources}, {"calls", router_.calls_total()}});
 }
 
 }  // namespace rh::daemon

@@ -12,6 +12,9 @@ namespace {
 
 constexpr std::string_view k_node_service = "_node";
 constexpr std::string_view k_worker_service = "_worker";
+// What a well-behaved client can send before anything is granted to it.
+constexpr std::size_t k_parked_bytes_max = limits::k_body_window_bytes + limits::k_items_window_bytes;
+constexpr std::size_t k_parked_message_bytes = 256;  // that each counts at least, so that empty ones are bounded as well
 
 void remember_errors(Worker& worker, std::string_view text) {
     worker.recent_errors += text;
@@ -34,40 +37,64 @@ bool Router::from_client(Connection& client, rpc::Message& message, ByteView bod
     const auto target = client.targets.find(message.stream());
     if (target == client.targets.end()) return false;
     Worker& worker = *target->second.worker;
-    const auto found = worker.routes.find(target->second.stream);
-    if (found == worker.routes.end() || worker.connection == nullptr) return true;
-    Route& route = found->second;
+    const std::uint64_t stream = target->second.stream;
+    const auto found = worker.routes.find(stream);
+    if (found == worker.routes.end()) return true;
+    if (note_from_client(worker, stream, found->second, message, body)) pass(worker, stream, found->second, message, body);
+    return true;
+}
+
+bool Router::note_from_client(Worker& worker, std::uint64_t stream, Route& route, rpc::Message& message, ByteView body) {
+    // The body of a call to the node itself was whole before there was a route for it.
+    const bool own = route.reply != nullptr;
     switch (message.kind()) {
         case wire::CHUNK:
+            if (own) return false;
             if (body.size() > route.call_bytes_left) {
-                fail_route(worker, found->first, Error(Code::protocol, "the call's body is longer than it announced"));
-                return true;
+                break_off(worker, stream, route, Error(Code::protocol, "a body of the call is longer than it announced"));
+                return false;
             }
             route.call_bytes_left -= body.size();
-            break;
-        case wire::ABORT:
-            // The worker never sees a call that is not whole, so its end is told from here.
-            if (route.call_bytes_left == 0) return true;
-            message.set_stream(target->second.stream);
-            worker.connection->link().send(message);
-            fail_route(worker, found->first, Error(Code::cancelled, "the call was cancelled before all of it was sent").with("started", "no"));
             return true;
+        case wire::ITEM: {
+            if (own) return false;
+            const Result<std::uint64_t> whole = wire::whole_body_bytes(message);
+            if (!whole || body.size() > *whole || route.call_bytes_left != 0) {
+                break_off(worker, stream, route, whole ? Error(Code::protocol, "an item does not fit what it announces, or what came before it") : whole.error());
+                return false;
+            }
+            route.sends_items = true;
+            route.call_bytes_left = *whole - body.size();
+            return true;
+        }
+        case wire::ABORT:
+            if (route.call_bytes_left == 0) return false;
+            if (route.sends_items) {
+                route.call_bytes_left = 0;
+                return true;
+            }
+            // The worker never sees a call that is not whole, so its end is told from here.
+            tell_worker(worker, stream, wire::ABORT);
+            fail_route(worker, stream, Error(Code::cancelled, "the call was cancelled before all of it was sent").with("started", "no"));
+            return false;
         case wire::CREDIT:
-            if (message.channel() != wire::BODY && route.followed_bytes > 0) {
+            if (message.channel() == wire::BODY || message.channel() == wire::ITEMS) return !own;
+            if (route.followed_bytes > 0) {
                 // Part of this was for text that never came from the worker's side of the connection.
-                const std::uint64_t own = std::min<std::uint64_t>(route.followed_bytes, message.number());
-                route.followed_bytes -= own;
-                message.set_number(message.number() - own);
+                const std::uint64_t taken = std::min<std::uint64_t>(route.followed_bytes, message.number());
+                route.followed_bytes -= taken;
+                message.set_number(message.number() - taken);
                 follower_->resume(worker);
             }
-            break;
+            return true;
         case wire::CANCEL:
-        case wire::PING: break;
-        default: return true;
+            if (message.source() != 0) return false;
+            route.kill = route.kill || message.kill();
+            cancel(worker, stream, route);
+            return false;
+        case wire::PING: return true;
+        default: return false;
     }
-    message.set_stream(target->second.stream);
-    worker.connection->link().send(message, body);
-    return true;
 }
 
 void Router::open(Connection& client, rpc::Message& message, ByteView body) {
@@ -81,14 +108,18 @@ void Router::open(Connection& client, rpc::Message& message, ByteView body) {
         error.message = fmt::format("the service \"{}\" is gone: {}; deploy it again", service.name, error.message);
         return refuse(client, message, std::move(error).with("started", "no"));
     }
-    Worker& worker = *service.worker;
-    if (worker.connection == nullptr)
+    Worker* const chosen = service.workers.size() == 1 ? service.workers.front().get() : service.pick();
+    if (chosen == nullptr || !chosen->takes_calls())
         return refuse(client, message, Error(Code::worker_died, fmt::format("the worker of \"{}\" is going away; deploy it again", service.name)).with("started", "no"));
+    Worker& worker = *chosen;
     const Result<std::uint64_t> whole = wire::whole_body_bytes(message);
     if (!whole || body.size() > *whole) return refuse(client, message, whole ? Error(Code::protocol, "a call brings more body than it announces") : whole.error());
     if (worker.routes.size() >= limits::k_calls_per_worker_max || client.targets.size() >= limits::k_calls_per_connection_max)
         return refuse(client, message, Error(Code::limit_exceeded, fmt::format("\"{}\" has {} calls in flight, the most that are allowed: wait for some of them",
                                                                                service.name, worker.routes.size())).with("started", "no"));
+    if (worker.parking != nullptr && worker.parking->calls >= limits::k_parked_calls_max)
+        return refuse(client, message, Error(Code::limit_exceeded, fmt::format("{} calls wait for a new worker of \"{}\", the most that may: its last one died, try again soon",
+                                                                               worker.parking->calls, service.name)).with("started", "no"));
     if (client.targets.count(message.stream()) != 0) return refuse(client, message, Error(Code::protocol, "that stream is open already"));
     const std::uint64_t stream = worker.next_stream++;
     Route& route = worker.routes[stream];
@@ -96,37 +127,102 @@ void Router::open(Connection& client, rpc::Message& message, ByteView body) {
     route.client_stream = message.stream();
     route.service = *found;
     route.call_bytes_left = *whole - body.size();
+    route.kill = message.kill();
     client.targets[message.stream()] = {&worker, stream};
     ++service.calls;
     ++calls_total_;
-    message.set_stream(stream);
+    if (worker.parking != nullptr) {
+        route.parked = true;
+        ++worker.parking->calls;
+    }
+    if (message.deadline_ms() != 0) set_deadline(worker, stream, route, message.deadline_ms());
     message.set_principal(client.principal());
-    worker.connection->link().send(message, body);
+    pass(worker, stream, route, message, body);
 }
 
 void Router::refuse(Connection& client, const rpc::Message& message, Error error) { client.answer(message.stream(), Outcome::failed(std::move(error))); }
 
-void Router::drop_client(Connection& client) {
-    for (const auto& [client_stream, target] : client.targets) {
-        Worker& worker = *target.worker;
-        const auto found = worker.routes.find(target.stream);
-        if (found == worker.routes.end()) continue;
-        Route& route = found->second;
-        route.client = nullptr;
-        if (worker.connection == nullptr) continue;
-        rpc::Message message;
-        message.set_stream(target.stream);
-        if (std::exchange(route.call_bytes_left, 0) != 0) {
-            // The call will never be whole, so the worker never sees it: it is over.
-            message.set_kind(wire::ABORT);
-            worker.connection->link().send(message);
-            if (route.reply == nullptr) close(worker, target.stream);
-            continue;
-        }
-        message.set_kind(wire::CANCEL);
-        worker.connection->link().send(message);
+void Router::pass(Worker& worker, std::uint64_t stream, Route& route, rpc::Message& message, ByteView body) {
+    message.set_stream(stream);
+    if (route.parked) return keep(worker, stream, message, body);
+    if (worker.connection != nullptr) worker.connection->link().send(message, body);
+}
+
+void Router::break_off(Worker& worker, std::uint64_t stream, Route& route, Error error) {
+    const bool seen = route.call_bytes_left == 0 || route.sends_items;
+    if (route.call_bytes_left != 0) tell_worker(worker, stream, wire::ABORT);
+    route.call_bytes_left = 0;
+    if (route.parked || !seen || worker.connection == nullptr) return fail_route(worker, stream, std::move(error));
+    // It runs there: the route stays until the worker has ended it.
+    answer(route, std::move(error));
+    cancel(worker, stream, route);
+}
+
+// --- calls that wait for a worker -------------------------------------------------------------------------------------
+
+void Router::park(Worker& worker) {
+    if (worker.parking == nullptr) worker.parking = std::make_unique<Parking>();
+}
+
+void Router::keep(Worker& worker, std::uint64_t stream, const rpc::Message& message, ByteView body) {
+    std::size_t& kept = worker.parking->bytes[stream];
+    kept += body.size() + k_parked_message_bytes;
+    if (kept > k_parked_bytes_max) {
+        const auto found = worker.routes.find(stream);
+        return break_off(worker, stream, found->second, Error(Code::protocol, "more came for the call than its windows allow"));
     }
-    client.targets.clear();
+    worker.parking->messages.push_back({message, Bytes(body)});
+}
+
+void Router::unpark(Worker& worker) {
+    const std::unique_ptr<Parking> parking = std::move(worker.parking);
+    if (parking == nullptr) return;
+    for (auto& [stream, route] : worker.routes) route.parked = false;
+    for (Parking::Parked& parked : parking->messages) {
+        const auto found = worker.routes.find(parked.message.stream());
+        if (found == worker.routes.end() || worker.connection == nullptr) continue;
+        const Route& route = found->second;
+        if (parked.message.kind() == wire::CALL) {
+            // It may have been renamed meanwhile, and less of its time is left.
+            parked.message.set_service(route.service->name);
+            if (route.due != Deadlines::Clock::time_point()) {
+                const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(route.due - Deadlines::Clock::now()).count();
+                parked.message.set_deadline_ms(static_cast<std::uint64_t>(std::max<std::int64_t>(left, 1)));
+            }
+        }
+        worker.connection->link().send(parked.message, parked.body.view());
+    }
+}
+
+void Router::hand_over(Worker& from, Worker& to) {
+    const std::unique_ptr<Parking> parking = std::move(from.parking);
+    if (parking == nullptr) return;
+    park(to);
+    std::unordered_map<std::uint64_t, std::uint64_t> streams;
+    for (auto at = from.routes.begin(); at != from.routes.end();) {
+        const auto next = std::next(at);
+        if (at->second.parked) {
+            const std::uint64_t stream = to.next_stream++;
+            streams[at->first] = stream;
+            Route& route = at->second;
+            const auto due = route.due;
+            deadlines_.clear(from, at->first, route);
+            auto moved = from.routes.extract(at);
+            moved.key() = stream;
+            to.routes.insert(std::move(moved));
+            if (due != Deadlines::Clock::time_point()) deadlines_.set(to, stream, route, due);
+            if (route.client != nullptr) route.client->targets[route.client_stream] = {&to, stream};
+            to.parking->bytes[stream] = parking->bytes[at->first];
+        }
+        at = next;
+    }
+    to.parking->calls += streams.size();
+    for (Parking::Parked& parked : parking->messages) {
+        const auto found = streams.find(parked.message.stream());
+        if (found == streams.end()) continue;
+        parked.message.set_stream(found->second);
+        to.parking->messages.push_back(std::move(parked));
+    }
 }
 
 // --- from workers --------------------------------------------------------------------------------------------------
@@ -134,59 +230,93 @@ void Router::drop_client(Connection& client) {
 bool Router::from_worker(Connection& connection, rpc::Message& message, ByteView body) {
     if (message.stream() == 0) return false;
     Worker& worker = *connection.worker;
-    const auto found = worker.routes.find(message.stream());
+    const std::uint64_t stream = message.stream();
+    const auto found = worker.routes.find(stream);
     if (found == worker.routes.end()) return message.kind() != wire::RESULT;
     Route& route = found->second;
-    const std::uint64_t stream = message.stream();
-    const bool own = route.reply != nullptr;
-    switch (message.kind()) {
-        case wire::RESULT: {
-            if (own) return false;
-            const Result<std::uint64_t> whole = wire::whole_body_bytes(message);
-            if (!whole || body.size() > *whole) {
-                fail_route(worker, stream, Error(Code::protocol, "the worker's result does not fit what it announces"));
+    // Bodies of the daemon's own calls, both ways, are its own business.
+    if (route.reply != nullptr) {
+        switch (message.kind()) {
+            case wire::RESULT:
+            case wire::CHUNK:
+            case wire::ABORT: return false;
+            case wire::CREDIT:
+                if (message.channel() == wire::BODY) return false;
                 return true;
-            }
-            route.result_begun = true;
-            route.result_bytes_left = *whole - body.size();
-            break;
+            case wire::OUTPUT:
+            case wire::PONG: break;
+            default: return true;
         }
-        case wire::CHUNK:
-            if (own) return false;
-            if (body.size() > route.result_bytes_left) {
-                fail_route(worker, stream, Error(Code::protocol, "the worker's result is longer than it announced"));
-                return true;
-            }
-            route.result_bytes_left -= body.size();
-            break;
-        case wire::ABORT:
-            if (own) return false;
-            route.result_bytes_left = 0;
-            break;
-        case wire::OUTPUT:
-            route.has_printed = true;
-            if (message.channel() == wire::STDERR) remember_errors(worker, as_text(body));
-            break;
-        case wire::CREDIT:
-            // Room for a body that this daemon itself sends.
-            if (own) return false;
-            break;
-        case wire::PONG: break;
-        default: return true;
     }
+    const wire::Kind kind = message.kind();
+    if (!note_from_worker(worker, stream, route, message, body)) return true;
     if (route.client != nullptr) {
         message.set_stream(route.client_stream);
         route.client->link().send(message, body);
     }
-    const bool over = (message.kind() == wire::RESULT || message.kind() == wire::CHUNK || message.kind() == wire::ABORT) && route.result_bytes_left == 0;
-    if (over && (message.kind() != wire::ABORT || route.result_begun)) close(worker, stream);
+    const bool ends = kind == wire::RESULT || kind == wire::CHUNK || kind == wire::ABORT;
+    if (ends && route.result_begun && route.result_bytes_left == 0) finish(worker, stream, route);
     return true;
+}
+
+bool Router::note_from_worker(Worker& worker, std::uint64_t stream, Route& route, rpc::Message& message, ByteView body) {
+    switch (message.kind()) {
+        case wire::RESULT:
+        case wire::ITEM: {
+            const Result<std::uint64_t> whole = wire::whole_body_bytes(message);
+            if (!whole || body.size() > *whole || route.result_bytes_left != 0) {
+                fail_route(worker, stream, Error(Code::protocol, "the worker's result or item does not fit what it announces, or what came before it"));
+                return false;
+            }
+            route.result_bytes_left = *whole - body.size();
+            if (message.kind() == wire::ITEM) return true;
+            route.result_begun = true;
+            if (route.expired && route.client != nullptr) {
+                // However the worker ended it: it was too late.
+                const Error theirs = wire::error_of(message);
+                const std::string started(theirs.fact("started"));
+                route.result_begun = false;  // for the client
+                answer(route, why_over(route, false).with("started", started.empty() ? "yes" : started));
+                route.result_begun = true;
+            }
+            // A body that nobody takes would wait for credit for ever.
+            if (route.client == nullptr && route.result_bytes_left != 0) tell_worker(worker, stream, wire::CANCEL);
+            return true;
+        }
+        case wire::CHUNK:
+            if (body.size() > route.result_bytes_left) {
+                fail_route(worker, stream, Error(Code::protocol, "the worker's result or item is longer than it announced"));
+                return false;
+            }
+            route.result_bytes_left -= body.size();
+            return true;
+        case wire::ABORT:
+            route.result_bytes_left = 0;
+            return true;
+        case wire::OUTPUT:
+            route.has_printed = true;
+            if (message.channel() == wire::STDERR) remember_errors(worker, as_text(body));
+            return true;
+        case wire::CANCEL: return message.source() != 0;  // nobody takes that generator argument's items any more
+        case wire::CREDIT:
+        case wire::PONG: return true;
+        default: return false;
+    }
+}
+
+// The worker has said its last about the call.
+void Router::finish(Worker& worker, std::uint64_t stream, Route& route) {
+    // A call that ended is what a service's workers are to be replaced for.
+    if (route.service != nullptr) route.service->deaths = 0;
+    // What is sent into a generator may end in the middle of an item: its body is forgotten there.
+    if (route.call_bytes_left != 0) tell_worker(worker, stream, wire::ABORT);
+    close(worker, stream);
 }
 
 std::size_t Router::deliver(Worker& worker, Channel channel, std::string_view text) {
     if (worker.routes.size() != 1) return text.size();
     Route& route = worker.routes.begin()->second;
-    if (route.client == nullptr) return text.size();
+    if (route.client == nullptr || route.parked) return text.size();
     if (route.followed_bytes + text.size() > limits::k_output_window_bytes) return 0;
     route.followed_bytes += text.size();
     route.has_printed = true;
@@ -198,6 +328,8 @@ std::size_t Router::deliver(Worker& worker, Channel channel, std::string_view te
     return text.size();
 }
 
+// --- the daemon's own calls ----------------------------------------------------------------------------------------
+
 void Router::on_own_result(Worker& worker, std::uint64_t stream, Outcome outcome) {
     const auto found = worker.routes.find(stream);
     if (found == worker.routes.end() || found->second.reply == nullptr) return;
@@ -207,65 +339,39 @@ void Router::on_own_result(Worker& worker, std::uint64_t stream, Outcome outcome
     reply->arrived.set();
 }
 
-net::asio::awaitable<Outcome> Router::call(std::shared_ptr<Worker> worker, std::string method, Body body, Connection* client, std::uint64_t client_stream) {
-    if (worker->connection == nullptr) co_return Outcome::failed(worker->end.value_or(Error(Code::worker_died, "the worker is not connected")));
-    const std::uint64_t stream = worker->next_stream++;
+std::shared_ptr<Reply> Router::begin(Worker& worker, std::string method, Body body, const Asker& asker) {
     const auto reply = std::make_shared<Reply>(executor_);
-    Route& route = worker->routes[stream];
+    if (worker.connection == nullptr) {
+        reply->outcome = Outcome::failed(worker.end.value_or(Error(Code::worker_died, "the worker is not connected")));
+        reply->arrived.set();
+        return reply;
+    }
+    const std::uint64_t stream = worker.next_stream++;
+    Route& route = worker.routes[stream];
     route.reply = reply;
-    route.client = client;
-    route.client_stream = client_stream;
-    if (client != nullptr) client->targets[client_stream] = {worker.get(), stream};
+    route.client = asker.get();
+    route.client_stream = asker.stream;
+    route.kill = asker.kill;
+    if (route.client != nullptr) route.client->targets[asker.stream] = {&worker, stream};
+    if (asker.deadline_ms != 0) set_deadline(worker, stream, route, asker.deadline_ms);
     rpc::Message message;
     message.set_kind(wire::CALL);
     message.set_stream(stream);
     message.set_service(std::string(k_worker_service));
     message.set_method(method);
-    worker->connection->link().send_whole(message, std::move(body));
+    message.set_deadline_ms(asker.deadline_ms);
+    message.set_kill(asker.kill);
+    for (const std::string& parent : asker.parents) message.add_parents(parent);
+    worker.connection->link().send_whole(message, std::move(body));
+    return reply;
+}
+
+net::asio::awaitable<Outcome> Router::call(std::shared_ptr<Worker> worker, std::string method, Body body, Asker asker) {
+    const std::shared_ptr<Reply> reply = begin(*worker, std::move(method), std::move(body), asker);
     co_await reply->arrived.wait();
+    if (reply->released && reply->outcome.kind == Outcome::Kind::returned)
+        co_return Outcome::failed(Error(Code::cancelled, "it came too late for whoever asked").with("came_late", "True"));
     co_return std::move(reply->outcome);
-}
-
-void Router::close(Worker& worker, std::uint64_t stream) {
-    const auto found = worker.routes.find(stream);
-    if (found == worker.routes.end()) return;
-    Route& route = found->second;
-    if (route.client != nullptr) route.client->targets.erase(route.client_stream);
-    if (route.service != nullptr) --route.service->calls;
-    worker.routes.erase(found);
-    if (worker.retired && worker.routes.empty()) on_idle_(worker);
-}
-
-void Router::fail_route(Worker& worker, std::uint64_t stream, Error error) {
-    const auto found = worker.routes.find(stream);
-    if (found == worker.routes.end()) return;
-    Route& route = found->second;
-    if (route.reply != nullptr) return on_own_result(worker, stream, Outcome::failed(std::move(error)));
-    if (route.client != nullptr && route.result_begun) {
-        rpc::Message abort;
-        abort.set_kind(wire::ABORT);
-        abort.set_stream(route.client_stream);
-        wire::set_error(abort, error);
-        route.client->link().send(abort);
-    } else if (route.client != nullptr) {
-        route.client->answer(route.client_stream, Outcome::failed(std::move(error)));
-    }
-    close(worker, stream);
-}
-
-void Router::drop_worker(Worker& worker, const Error& why) {
-    follower_->catch_up();
-    while (!worker.routes.empty()) {
-        const auto first = worker.routes.begin();
-        Error error = why;
-        if (first->second.service != nullptr) {
-            error.message = fmt::format("\"{}\": {}", first->second.service->name, error.message);
-            error.context.emplace_back("service", first->second.service->name);
-        }
-        // What printed had begun; of the others only the worker knew.
-        error.context.emplace_back("started", first->second.has_printed || first->second.result_begun ? "yes" : "unknown");
-        fail_route(worker, first->first, std::move(error));
-    }
 }
 
 }  // namespace rh::daemon

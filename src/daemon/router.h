@@ -1,9 +1,11 @@
 #pragma once
 
 // Takes messages from a client's stream to the worker that serves it and back, bodies undecoded, and keeps the table of
-// which stream is which. Owned by the Daemon, on its executor.
+// which stream is which (router.cpp). Sees to it that calls end: at their deadlines, when they are cancelled, and when
+// their client or worker is gone (router_endings.cpp). Owned by the Daemon, on its executor.
 
 #include "daemon/connection.h"
+#include "daemon/deadlines.h"
 #include "daemon/follower.h"
 #include "daemon/service.h"
 #include "daemon/worker.h"
@@ -12,7 +14,11 @@ namespace rh::daemon {
 
 class Router {
 public:
-    Router(Services& services, net::asio::any_io_executor executor) : services_(services), executor_(std::move(executor)) {}
+    Router(Services& services, net::asio::any_io_executor executor)
+        : services_(services), executor_(executor), deadlines_(executor, [this](Worker& worker, std::uint64_t stream) { on_due(worker, stream); }) {}
+
+    // Sees to the deadlines, until it is cancelled.
+    net::asio::awaitable<void> run() { return deadlines_.run(); }
 
     // True when the message was passed on or answered; false when it is for the node itself.
     bool from_client(Connection& client, rpc::Message& message, ByteView body);
@@ -20,9 +26,20 @@ public:
     // The result of a call of the daemon's own.
     void on_own_result(Worker& worker, std::uint64_t stream, Outcome outcome);
 
-    // Calls `method` of the worker's own service, on behalf of a client's stream (null: of nobody's). What the call prints
-    // goes to that stream, and its cancel reaches the call.
-    net::asio::awaitable<Outcome> call(std::shared_ptr<Worker> worker, std::string method, Body body, Connection* client, std::uint64_t client_stream);
+    // Calls `method` of the worker's own service, on behalf of `asker` or, without a connection, of nobody. What the call
+    // prints goes to the asker's stream, and its cancel and deadline reach the call. begin() is for several at once, of
+    // which only one may have an asker.
+    std::shared_ptr<Reply> begin(Worker& worker, std::string method, Body body, const Asker& asker);
+    net::asio::awaitable<Outcome> call(std::shared_ptr<Worker> worker, std::string method, Body body, Asker asker);
+
+    // From now on calls for that worker wait: it is on its way, or has gone and another is to take its place.
+    void park(Worker& worker);
+    // They are sent, in their order.
+    void unpark(Worker& worker);
+    // They fail, none of them having begun.
+    void fail_parked(Worker& worker, const Error& why);
+    // They wait for another worker instead.
+    void hand_over(Worker& from, Worker& to);
 
     // Text from the worker's own file descriptors (follower.h): to the call that runs alone there. How much was taken.
     std::size_t deliver(Worker& worker, Channel channel, std::string_view text);
@@ -31,6 +48,8 @@ public:
 
     // Called when a retired worker's last call is over.
     void on_idle(std::function<void(Worker&)> on_idle) { on_idle_ = std::move(on_idle); }
+    // Called when a worker must end because a call in it does not.
+    void on_kill(std::function<void(Worker&)> on_kill) { on_kill_ = std::move(on_kill); }
 
     // A client is gone: its calls are cancelled, and their results go nowhere.
     void drop_client(Connection& client);
@@ -42,13 +61,38 @@ public:
 private:
     void open(Connection& client, rpc::Message& message, ByteView body);
     void refuse(Connection& client, const rpc::Message& message, Error error);
+    // Passes a message of the route on to its worker, or keeps it until that is there.
+    void pass(Worker& worker, std::uint64_t stream, Route& route, rpc::Message& message, ByteView body);
+    void keep(Worker& worker, std::uint64_t stream, const rpc::Message& message, ByteView body);
+    // The route's client broke the protocol: it is told so, and the worker that nobody wants the call any more.
+    void break_off(Worker& worker, std::uint64_t stream, Route& route, Error error);
+    // What the message means for the route; false when it goes no further.
+    bool note_from_client(Worker& worker, std::uint64_t stream, Route& route, rpc::Message& message, ByteView body);
+    bool note_from_worker(Worker& worker, std::uint64_t stream, Route& route, rpc::Message& message, ByteView body);
+    void finish(Worker& worker, std::uint64_t stream, Route& route);
+    static void tell_worker(Worker& worker, std::uint64_t stream, wire::Kind kind, bool kill = false);
     void close(Worker& worker, std::uint64_t stream);
+    // The client's stream ends with this; the route may go on without it.
+    void answer(Route& route, Error error);
     void fail_route(Worker& worker, std::uint64_t stream, Error error);
+
+    void set_deadline(Worker& worker, std::uint64_t stream, Route& route, std::uint64_t deadline_ms);
+    void on_due(Worker& worker, std::uint64_t stream);
+    // Asks the worker to stop the call, and sees to what happens if it does not.
+    void cancel(Worker& worker, std::uint64_t stream, Route& route);
+    // The client is answered; the route stays until the worker has ended the call.
+    void release(Worker& worker, std::uint64_t stream, Route& route);
+    void kill(Worker& worker, std::uint64_t stream, Route& route);
+    bool is_alone(const Worker& worker, const Route& route) const;
+    // What the caller of a call is told that its deadline or somebody's cancel has ended.
+    static Error why_over(const Route& route, bool still_running);
 
     Services& services_;
     net::asio::any_io_executor executor_;
+    Deadlines deadlines_;
     Follower* follower_ = nullptr;
     std::function<void(Worker&)> on_idle_;
+    std::function<void(Worker&)> on_kill_;
     std::uint64_t calls_total_ = 0;
 };
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "daemon/worker.h"
+
 namespace rh::daemon {
 
 namespace {
@@ -28,8 +30,27 @@ std::string_view kind_name(Service::Kind kind) {
         case Service::Kind::function: return "function";
         case Service::Kind::klass: return "class";
         case Service::Kind::instance: return "instance";
+        case Service::Kind::object: return "object";
     }
     return "function";
+}
+
+bool Service::lives_in(const Worker& worker) const {
+    return std::any_of(workers.begin(), workers.end(), [&](const auto& each) { return each.get() == &worker; });
+}
+
+Worker* Service::pick() const {
+    Worker* best = nullptr;
+    for (const auto& worker : workers) {
+        // Calls wait at a worker that is only on its way; better one that runs them now.
+        const auto is_better = [&] {
+            if ((worker->parking == nullptr) != (best->parking == nullptr)) return worker->parking == nullptr;
+            return worker->routes.size() < best->routes.size();
+        };
+        if (!worker->takes_calls()) continue;
+        if (best == nullptr || is_better()) best = worker.get();
+    }
+    return best;
 }
 
 std::shared_ptr<Service> Services::find(std::string_view name) const {
@@ -74,7 +95,7 @@ std::vector<std::shared_ptr<Service>> Services::all() const {
 
 bool Services::uses(const Worker& worker) const {
     return std::any_of(by_name_.begin(), by_name_.end(),
-                       [&](const auto& entry) { return entry.second->worker.get() == &worker && !entry.second->dead; });
+                       [&](const auto& entry) { return entry.second->lives_in(worker) && !entry.second->dead; });
 }
 
 }  // namespace rh::daemon

@@ -10,26 +10,44 @@
 #include <string_view>
 #include <vector>
 
+#include "base/body.h"
 #include "base/result.h"
 
 namespace rh::daemon {
 
 class Worker;
 
+// What a function or class was deployed with, kept so that another worker can load it.
+struct Loadable {
+    std::string request;  // JSON, as the worker's `load` takes it
+    Body attachments;     // from part 1 on
+};
+
 struct Service {
-    enum class Kind { function, klass, instance };
+    enum class Kind { function, klass, instance, object };
 
     std::string name;
     Kind kind = Kind::function;
     std::string language;
-    std::string class_name;   // of an instance
-    std::string description;  // JSON, as protocol/node.md gives it
-    std::shared_ptr<Worker> worker;
-    std::size_t calls = 0;      // in flight
-    std::optional<Error> dead;  // why every call is refused since its worker died
+    std::string class_name;  // of an instance
+    std::string process;     // that it lives in; empty when its workers are its own, or its class's
+    std::string described;   // JSON: what the worker said of it
+    // All where it lives: several for some functions, else one; none once a function's last worker is lost for good.
+    std::vector<std::shared_ptr<Worker>> workers;
+    std::shared_ptr<const Loadable> code;            // shared with whoever loads it just now; null for instances and objects
+    std::vector<std::weak_ptr<Worker>> copies;   // workers of processes where a class was loaded as well
+    std::size_t calls = 0;                       // in flight
+    int deaths = 0;                              // of its workers, without a call that ended in between
+    std::optional<Error> dead;                   // why every call is refused since its worker died
+
+    bool lives_in(const Worker& worker) const;
+    // The worker for its next call: of those that are there, the one with the fewest calls; null when none is.
+    Worker* pick() const;
 };
 
 std::string_view kind_name(Service::Kind kind);
+// Instances and objects hold something that cannot be made again.
+inline bool is_live_object(Service::Kind kind) { return kind == Service::Kind::instance || kind == Service::Kind::object; }
 
 class Services {
 public:

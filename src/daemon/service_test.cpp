@@ -78,7 +78,7 @@ TEST(Services, KnowWhichWorkerIsUsed) {
     boost::asio::io_context context;
     const auto worker = std::make_shared<Worker>(context.get_executor(), "w1");
     const auto service = named("fit");
-    service->worker = worker;
+    service->workers = {worker};
     Services services;
     EXPECT_FALSE(services.uses(*worker));
     services.put(service);
@@ -87,10 +87,30 @@ TEST(Services, KnowWhichWorkerIsUsed) {
     EXPECT_FALSE(services.uses(*worker));
 }
 
+TEST(Service, ACallGoesWhereTheFewestAre) {
+    boost::asio::io_context context;
+    const auto busy = std::make_shared<Worker>(context.get_executor(), "busy");
+    const auto idle = std::make_shared<Worker>(context.get_executor(), "idle");
+    const auto lost = std::make_shared<Worker>(context.get_executor(), "lost");
+    const auto service = named("fit");
+    service->workers = {lost, busy, idle};
+    EXPECT_EQ(service->pick(), nullptr);
+    // Calls may wait at both; nobody has connected in this test.
+    busy->parking = std::make_unique<Parking>();
+    EXPECT_EQ(service->pick(), busy.get());
+    busy->routes[1];
+    idle->parking = std::make_unique<Parking>();
+    EXPECT_EQ(service->pick(), idle.get());
+    idle->routes[1];
+    idle->routes[2];
+    EXPECT_EQ(service->pick(), busy.get());
+}
+
 TEST(Service, KindsHaveWords) {
     EXPECT_EQ(kind_name(Service::Kind::function), "function");
     EXPECT_EQ(kind_name(Service::Kind::klass), "class");
     EXPECT_EQ(kind_name(Service::Kind::instance), "instance");
+    EXPECT_EQ(kind_name(Service::Kind::object), "object");
 }
 
 }  // namespace

@@ -5,25 +5,38 @@
 // says that the process did.
 
 #include <chrono>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "base/body.h"
+#include "daemon/resources.h"
 #include "daemon/service.h"
 #include "net/task_group.h"
 #include "process/keeper_messages.h"
+#include "wire/frame.h"
 
 namespace rh::daemon {
 
 class Connection;
+
+// How a deployer wants its workers started; kept so that another can take a dead one's place.
+struct Launch {
+    std::vector<std::string> argv;
+    std::vector<std::string> env;
+    std::string cwd;
+    Amounts amounts;  // for each
+};
 
 // Where the result of a call that the daemon itself makes arrives.
 struct Reply {
     explicit Reply(const net::asio::any_io_executor& executor) : arrived(executor) {}
     net::Event arrived;
     Outcome outcome;
+    bool released = false;  // whoever asked was answered already, because the call did not end
 };
 
 // One call on its way through a worker: from a client's stream, or from the daemon itself (`reply`), which may do it on
@@ -35,9 +48,27 @@ struct Route {
     std::shared_ptr<Reply> reply;
     std::uint64_t call_bytes_left = 0;    // of the body that is still to come from the client
     std::uint64_t result_bytes_left = 0;  // and from the worker
+    bool sends_items = false;  // the client's open body is an item's, so the call itself was whole
     bool result_begun = false;
     bool has_printed = false;
+    bool kill = false;       // the worker may be ended for its sake
+    bool expired = false;    // its deadline has passed
+    bool cancelled = false;  // the worker was asked to stop it
+    bool parked = false;     // the worker has not been told of it yet
+    // When its deadline or the grace of its cancel is over (deadlines.h); the epoch: never.
+    std::chrono::steady_clock::time_point due{};
     std::uint64_t followed_bytes = 0;  // sent from the worker's files and not yet granted back by the client
+};
+
+// What came for a worker that cannot take it yet, in order.
+struct Parking {
+    struct Parked {
+        wire::Message message;  // with the route's own stream
+        Bytes body;
+    };
+    std::deque<Parked> messages;
+    std::size_t calls = 0;
+    std::unordered_map<std::uint64_t, std::size_t> bytes;  // by stream
 };
 
 class Worker {
@@ -54,11 +85,19 @@ public:
     Connection* connection = nullptr;  // null before its hello and after its end
     net::Event ready;                  // it said hello, or it ended
     net::Event ended;
+    std::string process;               // the named process that has it, until that is killed
+    std::shared_ptr<const Launch> launch;  // shared with its successors
+    Allocation allocation;
     bool retired = false;              // nothing lives in it any more: it ends with its last call
     bool stopping = false;             // the daemon asked it to end
+    std::uint64_t killed_for = 0;      // the stream for whose sake it is being ended
+    std::string killed_because;        // as the others in there are told
     std::optional<Error> end;          // how it ended, as its callers are told
+    std::unique_ptr<Parking> parking;  // while calls wait for it, or for its successor
     std::unordered_map<std::uint64_t, Route> routes;
     std::uint64_t next_stream = 1;
+
+    bool takes_calls() const { return connection != nullptr || parking != nullptr; }
 };
 
 // What callers are told of a worker that ended, with the kernel's evidence and the last of its stderr.

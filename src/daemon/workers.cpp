@@ -58,13 +58,15 @@ awaitable<void> Workers::run() {
     co_await tasks_.stop();
 }
 
-Result<std::shared_ptr<Worker>> Workers::start(Command command) {
+std::string Workers::new_id() { return random_hex(6); }
+
+Result<std::shared_ptr<Worker>> Workers::start(std::string id, Command command) {
     if (by_id_.size() >= limits::k_workers_max)
         return fail(Code::limit_exceeded, fmt::format("{} workers run on this node, the most that are allowed: delete services that are not needed", by_id_.size()));
-    auto worker = std::make_shared<Worker>(executor_, random_hex(6));
+    auto worker = std::make_shared<Worker>(executor_, std::move(id));
     worker->stdout_path = fmt::format("{}/{}.out", folder_, worker->id);
     worker->stderr_path = fmt::format("{}/{}.err", folder_, worker->id);
-    process::Start start{worker->id, std::move(command.argv), std::move(command.env), std::move(command.cwd), worker->stdout_path, worker->stderr_path};
+    process::Start start{worker->id, std::move(command.argv), std::move(command.env), std::move(command.cwd), worker->stdout_path, worker->stderr_path, std::move(command.cpus)};
     RH_TRY_VOID(process::check_start(start));
     by_id_.emplace(worker->id, worker);
     if (on_start_) on_start_(worker);
@@ -81,6 +83,8 @@ void Workers::stop(Worker& worker) {
     if (std::exchange(worker.stopping, true)) return;
     tell(process::End{worker.id, static_cast<std::uint32_t>(limits::k_stop_grace.count())});
 }
+
+void Workers::kill(Worker& worker) { tell(process::End{worker.id, static_cast<std::uint32_t>(limits::k_stop_grace.count())}); }
 
 void Workers::end_lost(Worker& worker) {
     // The grace lets a process that is just exiting tell its own exit code.

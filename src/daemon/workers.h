@@ -22,6 +22,7 @@ public:
         std::vector<std::string> argv;
         std::vector<std::string> env;
         std::string cwd;
+        std::vector<std::int32_t> cpus;  // that it may run on; empty: all
     };
     using OnStart = std::function<void(const std::shared_ptr<Worker>&)>;
     using OnEnd = std::function<void(Worker&)>;
@@ -33,11 +34,15 @@ public:
     // Reads what the keeper says until it closes.
     net::asio::awaitable<void> run();
 
+    // A name for the next one, which nothing else on this node has had.
+    static std::string new_id();
     // Asks for a process; worker.ready is set at its hello, or when it could not start or ended, and worker.end is then set.
-    Result<std::shared_ptr<Worker>> start(Command command);
+    Result<std::shared_ptr<Worker>> start(std::string id, Command command);
     std::shared_ptr<Worker> find(std::string_view id) const;
     // Ends it with everything that came from it.
     void stop(Worker& worker);
+    // Ends it because a call in it would not: SIGTERM, and soon SIGKILL. It is not "stopping", so its end needs explaining.
+    void kill(Worker& worker);
     // Its connection was lost: kills the process unless the keeper has already seen it end, so that its end is known.
     void end_lost(Worker& worker);
     // Ends the node.

@@ -268,7 +268,7 @@ void Keeper::start_worker(const process::Start& start) {
     if (find(start.id) != nullptr) return refuse(EEXIST, fmt::format("there is a process {} already", start.id));
     if (workers_.size() >= limits::k_workers_max)
         return refuse(EAGAIN, fmt::format("the node has {} workers, which is its limit: delete a service first", workers_.size()));
-    process::Command command{start.argv, start.env, start.cwd, start.stdout_path, start.stderr_path};
+    process::Command command{start.argv, start.env, start.cwd, start.stdout_path, start.stderr_path, -1, start.cpus};
     set_variable(command.env, process::k_node_variable, options_.state_folder);
     set_variable(command.env, process::k_worker_variable, start.id);
     const auto pid = process::spawn(command);

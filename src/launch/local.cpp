@@ -55,7 +55,7 @@ Result<Pipe> make_pipe() {
 // posix_spawn, because the caller may be a Python process with threads, between whose fork and exec nothing is safe.
 Result<pid_t> spawn_starter(const std::vector<std::string>& arguments, int standard_output) {
     // A cluster that is started from inside a worker is not part of that worker's node.
-    const std::vector<std::string> environment = process::without_prefix(process::current_environment(), "ROUNDHOUSE_");
+    const std::vector<std::string> environment = process::without_marks(process::current_environment());
     std::vector<char*> argv, env;
     for (const auto& text : arguments) argv.push_back(const_cast<char*>(text.c_str()));
     for (const auto& text : environment) env.push_back(const_cast<char*>(text.c_str()));

@@ -18,6 +18,7 @@ enum class Kind : std::uint8_t {
     start_failed = 6,
     exited = 7,
     inventory = 8,
+    start_on = 9,  // a Start with CPUs, which a keeper from before there was this does not know
 };
 
 constexpr std::size_t k_length_bytes = 4;
@@ -39,6 +40,10 @@ public:
     void list(const std::vector<std::string>& values) {
         integer(static_cast<std::uint32_t>(values.size()));
         for (const auto& value : values) text(value);
+    }
+    void numbers(const std::vector<std::int32_t>& values) {
+        integer(static_cast<std::uint32_t>(values.size()));
+        for (const auto value : values) integer(value);
     }
 
 private:
@@ -67,6 +72,11 @@ public:
         for (auto count = integer<std::uint32_t>(); count > 0 && ok_; --count) values.push_back(text());
         return values;
     }
+    std::vector<std::int32_t> numbers() {
+        std::vector<std::int32_t> values;
+        for (auto count = integer<std::uint32_t>(); count > 0 && ok_; --count) values.push_back(integer<std::int32_t>());
+        return values;
+    }
     bool ok() const { return ok_; }
     // All fields were there, and nothing after them.
     bool done() const { return ok_ && bytes_.empty(); }
@@ -89,13 +99,14 @@ private:
 void write_kind(Writer& to, Kind kind) { to.integer(static_cast<std::uint8_t>(kind)); }
 
 void write(Writer& to, const Start& m) {
-    write_kind(to, Kind::start);
+    write_kind(to, m.cpus.empty() ? Kind::start : Kind::start_on);
     to.text(m.id);
     to.list(m.argv);
     to.list(m.env);
     to.text(m.cwd);
     to.text(m.stdout_path);
     to.text(m.stderr_path);
+    if (!m.cpus.empty()) to.numbers(m.cpus);
 }
 void write(Writer& to, const Signal& m) {
     write_kind(to, Kind::signal);
@@ -144,11 +155,18 @@ Inventory read_inventory(Reader& from) {
     return inventory;
 }
 
+Start read_start(Reader& from) { return Start{from.text(), from.list(), from.list(), from.text(), from.text(), from.text(), {}}; }
+
+Start read_start_on(Reader& from) {
+    Start start = read_start(from);
+    start.cpus = from.numbers();
+    return start;
+}
+
 bool read(Reader& from, KeeperMessage& message) {
     switch (static_cast<Kind>(from.integer<std::uint8_t>())) {
-        case Kind::start:
-            message = Start{from.text(), from.list(), from.list(), from.text(), from.text(), from.text()};
-            return true;
+        case Kind::start: message = read_start(from); return true;
+        case Kind::start_on: message = read_start_on(from); return true;
         case Kind::signal: message = Signal{from.text(), from.integer<std::int32_t>()}; return true;
         case Kind::end: message = End{from.text(), from.integer<std::uint32_t>()}; return true;
         case Kind::shutdown: message = Shutdown{}; return true;
@@ -170,6 +188,7 @@ bool read(Reader& from, KeeperMessage& message) {
 Result<void> check_start(const Start& start) {
     std::size_t size = 1 + 6 * k_length_bytes + start.id.size() + start.cwd.size() + start.stdout_path.size() +
                        start.stderr_path.size();
+    if (!start.cpus.empty()) size += k_length_bytes + start.cpus.size() * sizeof(std::int32_t);
     for (const auto* list : {&start.argv, &start.env}) {
         for (const auto& text : *list) size += k_length_bytes + text.size();
     }

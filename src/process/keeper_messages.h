@@ -22,6 +22,7 @@ struct Start {
     std::string cwd;
     std::string stdout_path;  // opened for appending, created 0600
     std::string stderr_path;
+    std::vector<std::int32_t> cpus = {};  // the only ones that it may run on; empty: all (Linux)
 };
 // Sends `signal_number` to the worker itself.
 struct Signal {

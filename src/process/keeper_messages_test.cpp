@@ -10,6 +10,7 @@ namespace {
 std::vector<KeeperMessage> one_of_each() {
     return {
         Start{"w1", {"python", "-m", "worker"}, {"PATH=/bin", "EMPTY="}, "/tmp", "/tmp/out", "/tmp/err"},
+        Start{"w2", {"python"}, {}, "/tmp", "/tmp/out", "/tmp/err", {0, 3, 130}},
         Signal{"w1", 15},
         End{"w1", 2000},
         Shutdown{},
@@ -47,6 +48,8 @@ TEST(KeeperMessages, HasItsGoldenBytes) {
               "1a00000007" "0100000077" "01000000" "ffffffff" "09000000" "0201000000000000");
     EXPECT_EQ(hex(encode(Start{"a", {"b"}, {}, "c", "", "d"}).view()),
               "2100000001" "0100000061" "01000000" "0100000062" "00000000" "0100000063" "00000000" "0100000064");
+    EXPECT_EQ(hex(encode(Start{"a", {"b"}, {}, "c", "", "d", {1, 258}}).view()),
+              "2d00000009" "0100000061" "01000000" "0100000062" "00000000" "0100000063" "00000000" "0100000064" "02000000" "01000000" "02010000");
 }
 
 TEST(KeeperMessages, RoundTripsEveryKindInOneStreamFedByteByByte) {

@@ -8,10 +8,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #ifdef __linux__
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #endif
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <string_view>
@@ -32,7 +35,7 @@ constexpr std::string_view k_default_path = "/usr/local/bin:/usr/bin:/bin";
 
 // What the child could not do, sent through a pipe that exec closes.
 struct Failure {
-    enum class Step : int { session, descriptors, standard_output, standard_error, folder, program };
+    enum class Step : int { session, descriptors, standard_output, standard_error, folder, processors, program };
     Step step = Step::program;
     int error_number = 0;
 };
@@ -97,6 +100,26 @@ bool open_as(int target, const std::string& path, int flags) {
     ::_exit(127);
 }
 
+// Affinity goes through exec to the program and everything that it starts.
+bool stay_on([[maybe_unused]] const std::vector<std::int32_t>& cpus) {
+#ifdef __linux__
+    if (cpus.empty()) return true;
+    const int most = *std::max_element(cpus.begin(), cpus.end());
+    cpu_set_t* const set = CPU_ALLOC(most + 1);
+    if (set == nullptr) return false;
+    const std::size_t bytes = CPU_ALLOC_SIZE(most + 1);
+    CPU_ZERO_S(bytes, set);
+    for (const std::int32_t cpu : cpus) CPU_SET_S(cpu, bytes, set);
+    const bool set_now = ::sched_setaffinity(0, bytes, set) == 0;
+    const int error_number = errno;
+    CPU_FREE(set);
+    errno = error_number;
+    return set_now;
+#else
+    return true;
+#endif
+}
+
 // Everything between fork and exec.
 [[noreturn]] void become(const Command& command, const std::vector<std::string>& files, char* const* argv, char* const* env,
                          int report, [[maybe_unused]] pid_t parent) {
@@ -126,6 +149,7 @@ bool open_as(int target, const std::string& path, int flags) {
     }
     close_from(k_report_fd + 1);
     if (::chdir(command.cwd.c_str()) != 0) give_up(k_report_fd, Step::folder, errno);
+    if (!stay_on(command.cpus)) give_up(k_report_fd, Step::processors, errno);
     reset_signals();
     give_up(k_report_fd, Step::program, exec_first(files, argv, env));
 }
@@ -141,6 +165,8 @@ Error explain(const Command& command, const Failure& failure) {
             return os_error(fmt::format("cannot write the output of {} to {}", program, command.stderr_path), failure.error_number);
         case Failure::Step::folder:
             return os_error(fmt::format("cannot run {} in the folder {}", program, command.cwd), failure.error_number);
+        case Failure::Step::processors:
+            return os_error(fmt::format("cannot keep {} on the {} CPUs that it was promised", program, command.cpus.size()), failure.error_number);
         case Failure::Step::program: break;
     }
     return os_error(fmt::format("cannot run {}", program), failure.error_number);
@@ -205,6 +231,14 @@ Result<pid_t> spawn(const Command& command) {
 
 std::vector<std::string> without_prefix(std::vector<std::string> env, std::string_view prefix) {
     std::erase_if(env, [&](const std::string& entry) { return entry.starts_with(prefix); });
+    return env;
+}
+
+std::vector<std::string> without_marks(std::vector<std::string> env) {
+    constexpr std::array<std::string_view, 3> k_kept = {"ROUNDHOUSE_CPUS=", "ROUNDHOUSE_GPUS=", "ROUNDHOUSE_MEMORY="};
+    std::erase_if(env, [&](const std::string& entry) {
+        return entry.starts_with("ROUNDHOUSE_") && std::none_of(k_kept.begin(), k_kept.end(), [&](std::string_view kept) { return entry.starts_with(kept); });
+    });
     return env;
 }
 

@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct Command {
     std::string stdout_path;  // opened for appending, created 0600
     std::string stderr_path;
     int inherited_fd = -1;  // becomes the child's descriptor 3; all others are closed
+    std::vector<std::int32_t> cpus = {};  // the only ones that it may run on; empty: all (Linux)
 };
 
 // The pid of the running program, which the caller must reap. Otherwise Code::io: the message names the program, folder
@@ -28,6 +30,9 @@ Result<pid_t> spawn(const Command& command);
 
 // `env` without the variables whose names begin with `prefix`.
 std::vector<std::string> without_prefix(std::vector<std::string> env, std::string_view prefix);
+// `env` without what tells a process its place on a node, which nothing that is no part of that node must inherit. What a
+// node is launched with (ROUNDHOUSE_CPUS, ROUNDHOUSE_GPUS, ROUNDHOUSE_MEMORY) stays.
+std::vector<std::string> without_marks(std::vector<std::string> env);
 // This process's environment.
 std::vector<std::string> current_environment();
 // Closes every descriptor from `first` on.

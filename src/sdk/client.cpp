@@ -163,7 +163,8 @@ Result<Service> Cluster::deploy(const std::string& name, const std::vector<std::
     std::unique_ptr<char, decltype(&std::free)> cwd(::getcwd(nullptr, 0), &std::free);
     Result<Value> started = result_of(impl_->control("start", {{"command", command}, {"env", std::move(env)}, {"cwd", cwd != nullptr ? cwd.get() : "/"}}));
     if (!started) return started.error();
-    const Json request{{"name", name}, {"kind", is_class ? "class" : "function"}, {"worker", started->get<Map>().at("worker").get<std::string>()}};
+    const std::string worker = started->get<Map>().at("workers").get<List>().at(0).get<std::string>();
+    const Json request{{"name", name}, {"kind", is_class ? "class" : "function"}, {"workers", Json::array({worker})}};
     Result<Value> made = result_of(impl_->control("deploy", request));
     if (!made) return made.error();
     return Service(std::make_shared<Service::Impl>(Service::Impl{name, impl_}));

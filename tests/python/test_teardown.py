@@ -70,8 +70,8 @@ def test_kill_9(fresh: rh.Cluster, victim: str) -> None:
     os.kill(pids[victim], signal.SIGKILL)
     wait_until(lambda: not alive(pids[victim]), what=f"the death of the {victim}")
     if victim == "worker":
-        with pytest.raises((rh.WorkerDied, rh.NotFound)):
-            remote_pid()
+        # Another worker takes its place.
+        assert remote_pid() != pids["worker"]
         assert not call.done()
     else:
         with pytest.raises(rh.NodeLost):

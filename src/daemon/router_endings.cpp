@@ -1,0 +1,189 @@
+// How calls end when they do not end by themselves (router.h): deadlines, cancels, and peers that are gone.
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "base/limits.h"
+#include "daemon/router.h"
+#include "wire/convert.h"
+
+namespace rh::daemon {
+
+using Clock = Deadlines::Clock;
+
+void Router::tell_worker(Worker& worker, std::uint64_t stream, wire::Kind kind, bool kill) {
+    if (worker.connection == nullptr) return;
+    rpc::Message message;
+    message.set_kind(kind);
+    message.set_stream(stream);
+    message.set_kill(kill);
+    worker.connection->link().send(message);
+}
+
+void Router::close(Worker& worker, std::uint64_t stream) {
+    const auto found = worker.routes.find(stream);
+    if (found == worker.routes.end()) return;
+    Route& route = found->second;
+    if (route.client != nullptr) route.client->targets.erase(route.client_stream);
+    if (route.service != nullptr) --route.service->calls;
+    deadlines_.clear(worker, stream, route);
+    if (route.parked && worker.parking != nullptr) {
+        --worker.parking->calls;
+        worker.parking->bytes.erase(stream);
+        std::erase_if(worker.parking->messages, [&](const Parking::Parked& parked) { return parked.message.stream() == stream; });
+    }
+    worker.routes.erase(found);
+    if (worker.retired && worker.routes.empty()) on_idle_(worker);
+}
+
+void Router::answer(Route& route, Error error) {
+    Connection* const client = std::exchange(route.client, nullptr);
+    if (client == nullptr) return;
+    client->targets.erase(route.client_stream);
+    if (route.reply != nullptr) {
+        if (client->asking.erase(route.client_stream) != 0) client->answer(route.client_stream, Outcome::failed(std::move(error)));
+    } else if (route.result_begun || route.result_bytes_left != 0) {
+        // A body is on its way, of the result or of an item: its stream ends with the body.
+        rpc::Message abort;
+        abort.set_kind(wire::ABORT);
+        abort.set_stream(route.client_stream);
+        wire::set_error(abort, error);
+        client->link().send(abort);
+    } else {
+        client->answer(route.client_stream, Outcome::failed(std::move(error)));
+    }
+}
+
+void Router::fail_route(Worker& worker, std::uint64_t stream, Error error) {
+    const auto found = worker.routes.find(stream);
+    if (found == worker.routes.end()) return;
+    if (found->second.reply != nullptr) return on_own_result(worker, stream, Outcome::failed(std::move(error)));
+    answer(found->second, std::move(error));
+    close(worker, stream);
+}
+
+// --- deadlines and cancels ------------------------------------------------------------------------------------------
+
+void Router::set_deadline(Worker& worker, std::uint64_t stream, Route& route, std::uint64_t deadline_ms) {
+    // Whoever wants to wait longer has no deadline; the clock's numbers end somewhere.
+    constexpr std::uint64_t k_longest_ms = std::uint64_t{10} * 365 * 24 * 3600 * 1000;
+    deadlines_.set(worker, stream, route, Clock::now() + std::chrono::milliseconds(std::min(deadline_ms, k_longest_ms)));
+}
+
+void Router::on_due(Worker& worker, std::uint64_t stream) {
+    const auto found = worker.routes.find(stream);
+    if (found == worker.routes.end()) return;
+    Route& route = found->second;
+    if (!route.cancelled) {
+        if (route.result_begun) return;  // it ended in time: what is left is its result's way
+        route.expired = true;
+        return cancel(worker, stream, route);
+    }
+    // It was asked to stop, and the grace is over.
+    if (!route.result_begun && (route.kill || is_alone(worker, route))) return kill(worker, stream, route);
+    release(worker, stream, route);
+}
+
+void Router::cancel(Worker& worker, std::uint64_t stream, Route& route) {
+    if (route.parked) return fail_route(worker, stream, why_over(route, false).with("started", "no"));
+    if (route.call_bytes_left != 0 && !route.sends_items) {
+        // The worker never sees a call that is not whole.
+        tell_worker(worker, stream, wire::ABORT);
+        return fail_route(worker, stream, why_over(route, false).with("started", "no"));
+    }
+    tell_worker(worker, stream, wire::CANCEL, route.kill);
+    if (std::exchange(route.cancelled, true)) return;
+    deadlines_.set(worker, stream, route, Clock::now() + limits::k_cancel_grace);
+}
+
+// Where nobody else would suffer: no other call is in the worker, and nothing lives there that would not be made again.
+bool Router::is_alone(const Worker& worker, const Route& route) const {
+    if (worker.routes.size() != 1 || !worker.process.empty()) return false;
+    const auto all = services_.all();
+    return std::none_of(all.begin(), all.end(), [&](const std::shared_ptr<Service>& service) {
+        return !service->dead && service->lives_in(worker) && (service != route.service || service->kind != Service::Kind::function);
+    });
+}
+
+void Router::release(Worker&, std::uint64_t, Route& route) {
+    if (route.reply != nullptr) route.reply->released = true;
+    const bool running = !route.result_begun;
+    answer(route, why_over(route, running).with("started", "yes"));
+}
+
+void Router::kill(Worker& worker, std::uint64_t stream, Route& route) {
+    if (worker.stopping || worker.killed_for != 0) return;
+    worker.killed_for = stream;
+    const std::string whose = route.service != nullptr ? fmt::format("a call of \"{}\"", route.service->name) : std::string("a call of the node's own");
+    const std::string_view what = route.expired ? "passed its deadline" : route.client != nullptr ? "was cancelled" : "lost its caller";
+    worker.killed_because = fmt::format("{} {} and had not ended {} s later", whose, what, std::chrono::duration<double>(limits::k_cancel_grace).count());
+    on_kill_(worker);
+}
+
+Error Router::why_over(const Route& route, bool still_running) {
+    const std::string whose = route.service != nullptr ? fmt::format("the call of \"{}\"", route.service->name) : std::string("the call");
+    const std::string_view what = route.expired ? "passed its deadline" : "was cancelled";
+    const std::string_view how = still_running ? ", but could not be stopped: it still runs there, and its result will be thrown away" : "";
+    return Error(route.expired ? Code::timeout : Code::cancelled, fmt::format("{} {}{}", whose, what, how)).with("still_running", still_running ? "True" : "False");
+}
+
+// --- peers that are gone --------------------------------------------------------------------------------------------
+
+void Router::drop_client(Connection& client) {
+    const auto targets = std::exchange(client.targets, {});
+    for (const auto& [client_stream, target] : targets) {
+        Worker& worker = *target.worker;
+        const std::uint64_t stream = target.stream;
+        const auto found = worker.routes.find(stream);
+        if (found == worker.routes.end()) continue;
+        Route& route = found->second;
+        route.client = nullptr;
+        if (std::exchange(route.call_bytes_left, 0) != 0) {
+            tell_worker(worker, stream, wire::ABORT);
+            if (!route.sends_items) {
+                // The call will never be whole, so the worker never sees it: it is over.
+                close(worker, stream);
+                continue;
+            }
+        }
+        cancel(worker, stream, route);
+    }
+}
+
+void Router::fail_parked(Worker& worker, const Error& why) {
+    std::vector<std::uint64_t> streams;
+    for (const auto& [stream, route] : worker.routes) {
+        if (route.parked) streams.push_back(stream);
+    }
+    for (const std::uint64_t stream : streams) {
+        const auto found = worker.routes.find(stream);
+        if (found == worker.routes.end()) continue;
+        Error error = why;
+        error.message = fmt::format("\"{}\": {}", found->second.service->name, error.message);
+        fail_route(worker, stream, std::move(error).with("started", "no"));
+    }
+    worker.parking = nullptr;
+}
+
+void Router::drop_worker(Worker& worker, const Error& why) {
+    follower_->catch_up();
+    while (!worker.routes.empty()) {
+        const auto first = worker.routes.begin();
+        const Route& route = first->second;
+        if (first->first == worker.killed_for) {
+            fail_route(worker, first->first, why_over(route, false).with("started", "yes"));
+            continue;
+        }
+        Error error = why;
+        if (!worker.killed_because.empty()) error.message += ": the node ended it, because " + worker.killed_because;
+        if (route.service != nullptr) {
+            error.message = fmt::format("\"{}\": {}", route.service->name, error.message);
+            error.context.emplace_back("service", route.service->name);
+        }
+        // What printed had begun; what waited had not; of the others only the worker knew.
+        error.context.emplace_back("started", route.parked ? "no" : route.has_printed || route.result_begun ? "yes" : "unknown");
+        fail_route(worker, first->first, std::move(error));
+    }
+}
+
+}  // namespace rh::daemon
