@@ -30,6 +30,11 @@ _unfilled: set[int] = set()
 _nameless = f"{os.getpid()}-{os.urandom(8).hex()}"
 
 
+def is_copy(obj: Any) -> bool:
+    """True for a class or function that came here by value."""
+    return obj in _origins
+
+
 def _home() -> str:
     """What tells this program's `__main__` from others: its file, or nothing but itself for a notebook or `-c`."""
     main = sys.modules.get("__main__")
@@ -81,11 +86,13 @@ def fill_function(made: Any, state: Any) -> None:
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    alone = False  # Exceptions without those that they were raised from.
+    # As _raised.reduce takes them.
+    alone = False
+    bare = False
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, BaseException):
-            return _raised.reduce(obj, alone=self.alone)
+            return _raised.reduce(obj, alone=self.alone, bare=self.bare)
         reduced = super().reducer_override(obj)
         if type(reduced) is not tuple or len(reduced) != 6:
             return reduced

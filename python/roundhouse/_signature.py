@@ -30,6 +30,38 @@ def kind_of(function: Any) -> str:
     return "generator" if flags & _GENERATOR else "sync"
 
 
+def takes_sent(function: Any) -> bool:
+    """True when a generator function uses the value of a `yield`, which is what was sent to it."""
+    import opcode
+
+    code = getattr(_innermost(function), "__code__", None)
+    if code is None:
+        return False
+    names = opcode.opname
+    after_yield = False
+    for operation in code.co_code[::2]:
+        name = names[operation]
+        if after_yield and name not in ("RESUME", "CACHE", "EXTENDED_ARG", "NOP"):
+            # `yield from` and `await` jump back for the next one.
+            if name != "POP_TOP" and not name.startswith("JUMP"):
+                return True
+            after_yield = False
+        elif name == "YIELD_VALUE":
+            after_yield = True
+    return False
+
+
+def has_local_default(function: Any) -> bool:
+    """True for a method with a parameter `local=True`: Runhouse's mark for one that stays on the caller's side."""
+    function = _innermost(function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    positional = code.co_varnames[: code.co_argcount]
+    defaults = dict(zip(reversed(positional), reversed(function.__defaults__ or ()), strict=False))
+    return {**defaults, **(function.__kwdefaults__ or {})}.get("local") is True
+
+
 def _innermost(function: Any) -> Any:
     """The function in a partial, a bound method or an object that can be called."""
     for _ in range(20):

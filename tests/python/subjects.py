@@ -52,6 +52,11 @@ class CustomError(Exception):
         self.reason = reason
 
 
+class Unpicklable(ValueError):
+    def __reduce__(self) -> Any:
+        raise TypeError("cannot be pickled")
+
+
 def fail(kind: str) -> None:
     if kind == "custom":
         raise CustomError(7, reason="asked to")
@@ -65,7 +70,9 @@ def fail(kind: str) -> None:
         error.__notes__ = ["seen on Monday"]  # type: ignore[attr-defined]
         raise error
     if kind == "unpicklable":
-        error = ValueError("holds a lock")
+        raise Unpicklable("holds a lock")
+    if kind == "attribute":
+        error = ValueError("has a lock")
         error.lock = threading.Lock()  # type: ignore[attr-defined]
         raise error
     if kind == "type":

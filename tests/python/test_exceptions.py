@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+import threading
 
 import pytest
 import roundhouse as rh
@@ -137,18 +139,127 @@ def test_the_remote_traceback_is_the_cause() -> None:
 
 def test_an_unpicklable_cause_does_not_take_the_exception_with_it() -> None:
     inner = ValueError("inner")
-    inner.lock = __import__("threading").Lock()  # type: ignore[attr-defined]
+    inner.lock = threading.Lock()  # type: ignore[attr-defined]
     back = round_trip(raised(KeyError("outer"), inner))
     assert isinstance(back, KeyError)
 
 
-def test_what_cannot_be_pickled_becomes_a_remote_error() -> None:
+def test_an_attribute_that_cannot_be_pickled_is_left_out() -> None:
     exc = ValueError("holds a lock")
-    exc.lock = __import__("threading").Lock()  # type: ignore[attr-defined]
-    assert _raised.encode(exc) == []
+    exc.lock = threading.Lock()  # type: ignore[attr-defined]
+    exc.kept = [1]  # type: ignore[attr-defined]
+    exc.__notes__ = ["a note"]  # type: ignore[attr-defined]
+    back = round_trip(raised(exc, KeyError("cause")))
+    assert isinstance(back, ValueError)
+    assert (str(back), back.kept) == ("holds a lock", [1])  # type: ignore[attr-defined]
+    assert not hasattr(back, "lock")
+    assert back.__notes__[0] == "a note"  # type: ignore[attr-defined]
+    assert "cannot be pickled: lock" in back.__notes__[1]  # type: ignore[attr-defined]
+    assert isinstance(back.__cause__, KeyError)
+    # The original is as it was.
+    assert exc.__notes__ == ["a note"]  # type: ignore[attr-defined]
+
+
+def test_what_cannot_be_pickled_becomes_a_remote_error() -> None:
+    assert _raised.encode(ValueError(threading.Lock())) == []
     back = _raised.decode([], ("builtins.ValueError", "holds a lock", "Traceback: there\n"))
     assert isinstance(back, rh.RemoteError)
     assert (back.type, back.message, back.traceback) == ("builtins.ValueError", "holds a lock", "Traceback: there\n")
+
+
+class Slotted(Exception):
+    __slots__ = ("code", "unset")
+
+    def __init__(self, code: int) -> None:
+        super().__init__("slotted")
+        self.code = code
+
+
+class SlottedBelow(Slotted):
+    __slots__ = "detail"
+
+    def __init__(self) -> None:
+        super().__init__(5)
+        self.detail = {"a": 1}
+        self.loose = 2
+
+
+def test_slots_arrive() -> None:
+    back = round_trip(SlottedBelow())
+    assert isinstance(back, SlottedBelow)
+    assert (back.code, back.detail, back.loose, back.args) == (5, {"a": 1}, 2, ("slotted",))
+    assert not hasattr(back, "unset")
+
+
+class OwnState(Exception):
+    def __init__(self, code: int) -> None:
+        super().__init__("state")
+        self.code = code
+
+    def __setstate__(self, state: dict[str, object] | None) -> None:
+        assert state is not None
+        self.code = f"set {state['code']}"
+
+
+def test_a_setstate_of_its_own_is_used() -> None:
+    assert round_trip(OwnState(5)).code == "set 5"  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="this Python has no exception groups")
+def test_groups_arrive_with_everything_in_them() -> None:
+    class Own(ExceptionGroup):  # noqa: F821
+        pass
+
+    inner = raised(OddConstructor(7, reason="because"), KeyError("its cause"))
+    inner.add_note("its note")  # type: ignore[attr-defined]
+    nested = ExceptionGroup("nested", [inner, OSError(2, "No such file", "name")])  # noqa: F821
+    for group in (ExceptionGroup("all", [nested, ValueError("v")]), Own("all", [nested, ValueError("v")])):  # noqa: F821
+        back = round_trip(raised(group))
+        assert str(back) == "all (2 sub-exceptions)"
+        assert [type(exc).__name__ for exc in back.exceptions] == ["ExceptionGroup", "ValueError"]  # type: ignore[attr-defined]
+        odd, missing = back.exceptions[0].exceptions  # type: ignore[attr-defined]
+        assert (odd.code, odd.reason, odd.__notes__) == (7, "because", ["its note"])
+        assert isinstance(odd.__cause__, KeyError)
+        assert missing.filename == "name"
+        # One can still be picked out of it.
+        assert back.subgroup(KeyError) is None  # type: ignore[attr-defined]
+        assert back.subgroup(OSError) is not None  # type: ignore[attr-defined]
+    mixed = BaseExceptionGroup("mixed", [KeyboardInterrupt(), ValueError("v")])  # noqa: F821
+    assert type(round_trip(mixed)) is BaseExceptionGroup  # noqa: F821
+
+
+def test_a_long_chain_of_causes_arrives_or_is_cut() -> None:
+    exc: BaseException = ValueError("0")
+    for number in range(1, 5000):
+        exc = raised(ValueError(str(number)), exc)
+    back = round_trip(exc)
+    assert isinstance(back, ValueError)
+    assert str(back) == "4999"
+
+
+def test_a_local_class_arrives() -> None:
+    class Local(Exception):
+        def __init__(self, code: int, *, reason: str) -> None:
+            super().__init__(reason)
+            self.code = code
+
+    back = round_trip(Local(3, reason="here"))
+    assert type(back) is Local
+    assert (back.code, str(back)) == (3, "here")
+
+
+def test_an_exception_travels_among_other_values() -> None:
+    from roundhouse import _serialize
+
+    error = raised(OddConstructor(7, reason="because"), KeyError("inner"))
+    told = ("test.OddConstructor", "7: because", "Traceback: there\n")
+    (back,) = _serialize.loads(_serialize.dumps([_raised.Carried(error, told)]))
+    assert isinstance(back, OddConstructor)
+    assert back.reason == "because"
+    assert isinstance(back.__cause__, KeyError)
+    (back,) = _serialize.loads(_serialize.dumps([_raised.Carried(ValueError(threading.Lock()), told)]))
+    assert isinstance(back, rh.RemoteError)
+    assert (back.type, back.traceback) == (told[0], told[2])
 
 
 def test_what_cannot_be_rebuilt_becomes_a_remote_error() -> None:

@@ -46,9 +46,16 @@ def test_cause_and_notes(fail) -> None:  # type: ignore[no-untyped-def]
 def test_unpicklable(fail) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(rh.RemoteError) as caught:
         fail("unpicklable")
-    assert caught.value.type == "builtins.ValueError"
+    assert caught.value.type == "subjects.Unpicklable"
     assert caught.value.message == "holds a lock"
     assert "subjects.py" in caught.value.traceback
+
+
+def test_an_attribute_that_cannot_be_pickled_is_left_out(fail) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match="has a lock") as caught:
+        fail("attribute")
+    assert not hasattr(caught.value, "lock")
+    assert "cannot be pickled: lock" in caught.value.__notes__[0]  # type: ignore[attr-defined]
 
 
 def test_a_type_error_from_inside_is_the_users(fail) -> None:  # type: ignore[no-untyped-def]

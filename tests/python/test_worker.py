@@ -2,80 +2,34 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import roundhouse as rh
 import subjects
-from roundhouse import _engine, _json, _raised, _serialize
-from roundhouse._worker import output, runner
+from bare_worker import FAILED, RAISED, Worker, fresh_worker, value
+from roundhouse import _engine, _raised, _serialize
+from roundhouse._worker import output
 
-RETURNED, RAISED, FAILED = 0, 1, 2
-
-
-class Listener:
-    """Stands in for the engine's host."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[int, int, bytes]] = []
-        self.connected = True
-
-    def output(self, id: int, channel: int, text: bytes) -> bool:
-        if self.connected:
-            self.heard.append((id, channel, text))
-        return self.connected
-
-
-class Worker:
-    def __init__(self) -> None:
-        self.host = Listener()
-        self.runner = runner.Runner()
-        self.runner.host = self.host  # type: ignore[assignment]
-        self.calls = 0
-
-    def run(self, service: str, method: str, encoding: int, parts: list[Any]) -> Any:
-        self.calls += 1
-        # pytest changes the streams between the phases of a test, so a worker's own are in place during a call only.
-        with pytest.MonkeyPatch.context() as patch:
-            for channel, name in ((output.OUT, "stdout"), (output.ERR, "stderr")):
-                own = getattr(sys, name)
-                patch.setitem(output._own_streams, channel, own)
-                patch.setattr(sys, name, output.CallStream(channel, own))
-            return self.runner.run(self.calls, service, method, encoding, parts, b"s" * 16, 0)
-
-    def own(self, method: str, request: dict[str, Any], parts: list[Any]) -> Any:
-        request.setdefault("source", {"sys_path": list(sys.path)})
-        return self.run("_worker", method, _serialize.JSON, [_json.encode(request), *parts])
-
-    def load(self, name: str, kind: str, target: Any) -> Any:
-        kind_of_answer, encoding, parts, *_ = self.own("load", {"name": name, "kind": kind}, _serialize.dumps(target))
-        assert kind_of_answer == RETURNED
-        return _serialize.decode(encoding, parts)
-
-    def call(self, service: str, method: str, *args: Any, **kwargs: Any) -> Any:
-        return self.run(service, method, _serialize.PICKLE, _serialize.dumps((args, kwargs)))
-
-
-@pytest.fixture
-def worker() -> Iterator[Worker]:
-    before = list(sys.path)
-    yield Worker()
-    output.current.set(None)
-    sys.path[:] = before
-
-
-def value(answer: Any) -> Any:
-    kind, encoding, parts, raised, error = answer
-    assert (kind, raised, error) == (RETURNED, None, None)
-    return _serialize.decode(encoding, parts)
+worker = pytest.fixture(fresh_worker)
 
 
 def test_a_function_is_described_and_called(worker: Worker) -> None:
     assert worker.load("add", "function", subjects.add) == {
-        "methods": {"call": {"signature": "(a: int, b: int = 1) -> int", "doc": "The sum.", "kind": "sync"}},
+        "methods": {
+            "call": {
+                "signature": "(a: int, b: int = 1) -> int",
+                "doc": "The sum.",
+                "kind": "sync",
+                "binding": "static",
+            }
+        },
         "doc": "The sum.",
+        "properties": [],
+        "attributes": [],
     }
     assert value(worker.call("add", "call", 1, b=2)) == 3
 
@@ -207,34 +161,201 @@ def test_half_characters_can_be_printed_and_raised(worker: Worker) -> None:
     assert worker.host.heard[0][2] == b"\\ud800\n"
 
 
-def test_generators_are_refused_before_they_run(worker: Worker) -> None:
-    worker.load("counting", "function", subjects.counting)
-    kind, _, _, _, error = worker.call("counting", "call", 3)
-    assert kind == FAILED
-    assert error[0] == _engine.codes["unsupported"]
-
-
-def test_async_functions_and_their_cancel(worker: Worker) -> None:
-    import threading
-    import time
-
-    worker.load("later", "function", subjects.add_later)
-    worker.load("sleep", "function", subjects.sleep_async)
-    assert value(worker.call("later", "call", 1, 2)) == 3
-    answers: list[Any] = []
-    thread = threading.Thread(target=lambda: answers.append(worker.call("sleep", "call", 30)))
-    thread.start()
-    while not worker.runner._tasks:
-        time.sleep(0.001)
-    assert worker.runner.cancel(worker.calls)
-    thread.join(10)
-    kind, _, _, _, error = answers[0]
-    assert kind == FAILED
-    assert error[0] == _engine.codes["cancelled"]
-
-
 def test_our_exception_in_user_code_is_the_users(worker: Worker) -> None:
     worker.load("fail", "function", subjects.fail)
     kind, _, parts, raised, _ = worker.call("fail", "call", "cancelled")
     assert kind == RAISED
     assert isinstance(_raised.decode(parts, raised), rh.NotFound)
+
+
+class Base:
+    def shared(self) -> int:
+        return 1
+
+    def changed(self) -> int:
+        return 1
+
+
+class Rich(Base):
+    limit = 5
+    __slots__ = ("slotted",)
+
+    def __init__(self) -> None:
+        self.slotted = 1
+        self.plain = [1]
+        self._hidden = 2
+
+    @property
+    def changed(self) -> int:  # type: ignore[override]
+        return 7
+
+    @functools.cached_property
+    def once(self) -> list[int]:
+        return [*self.plain]
+
+    @classmethod
+    def make(cls) -> Rich:
+        return cls()
+
+    @staticmethod
+    def two() -> int:
+        return 2
+
+    def ones(self):  # type: ignore[no-untyped-def]
+        yield 1
+        yield from (1, 1)
+
+    def echoes(self):  # type: ignore[no-untyped-def]
+        got = None
+        while True:
+            got = yield got
+
+    async def later(self):  # type: ignore[no-untyped-def]
+        import asyncio
+
+        yield await asyncio.sleep(0, 1)
+
+    async def later_echoes(self):  # type: ignore[no-untyped-def]
+        got = yield
+        yield got
+
+
+def test_what_a_description_says(worker: Worker) -> None:
+    described = worker.load("Rich", "class", Rich)
+    methods = described["methods"]
+    assert {name: told["binding"] for name, told in methods.items()} == {
+        "__init__": "class", "shared": "instance", "make": "class", "two": "static", "ones": "instance",
+        "echoes": "instance", "later": "instance", "later_echoes": "instance",
+    }  # fmt: skip
+    assert {name: told["sends"] for name, told in methods.items() if "sends" in told} == {
+        "ones": False, "echoes": True, "later": False, "later_echoes": True,
+    }  # fmt: skip
+    assert described["properties"] == ["changed", "once"]
+    assert described["class"] == "Rich"
+    made = value(worker.own("create", {"class": "Rich", "name": "r"}, _serialize.dumps(((), {}))))
+    assert sorted(made["attributes"]) == ["plain", "slotted"]
+    assert made["properties"] == ["changed", "once"]
+    assert made["class"] == "Rich"
+    assert "__init__" not in made["methods"]
+
+
+def test_a_class_offers_what_needs_no_instance(worker: Worker) -> None:
+    worker.load("Rich", "class", Rich)
+    assert isinstance(value(worker.call("Rich", "make")), Rich)
+    assert value(worker.call("Rich", "two")) == 2
+    kind, _, _, _, error = worker.call("Rich", "shared")
+    assert kind == FAILED
+    assert "for the instances of class 'Rich'" in error[1]
+
+
+def test_what_a_method_returns_is_kept(worker: Worker) -> None:
+    worker.load("Rich", "class", Rich)
+    made = value(worker.own("create", {"class": "Rich", "method": "make", "name": "r"}, []))
+    assert (made["class"], sorted(made["attributes"])) == ("Rich", ["plain", "slotted"])
+    assert value(worker.call("r", "shared")) == 1
+
+    async def plus(n: int) -> int:
+        return n + 1
+
+    worker.load("plus", "function", plus)
+    made = value(worker.own("create", {"class": "plus", "method": "call", "name": "n"}, _serialize.dumps(((1,), {}))))
+    assert made["class"] == "int"
+    assert value(worker.call("n", "@fetch")) == 2
+
+
+def test_any_value_is_an_object(worker: Worker) -> None:
+    described = worker.load("list", "object", [3, 1, 2], encoding=_serialize.PICKLE)
+    assert described["class"] == "list"
+    assert described["methods"]["__iter__"]["kind"] == "generator"
+    assert value(worker.call("list", "__len__")) == 3
+    assert value(worker.call("list", "sort")) is None
+    assert value(worker.call("list", "@fetch")) == [1, 2, 3]
+    worker.host.stream(worker.calls + 1)
+    value(worker.call("list", "__iter__"))
+    assert worker.host.streams[worker.calls].items == [1, 2, 3]
+    kind, _, _, _, error = worker.call("list", "srt")
+    assert (kind, error[0]) == (FAILED, _engine.codes["not_found"])
+
+
+def test_attributes_are_read_and_set(worker: Worker) -> None:
+    worker.load("Rich", "class", Rich)
+    value(worker.own("create", {"class": "Rich", "name": "r"}, []))
+    assert value(worker.call("r", "@set", "_hidden", {"new": 1})) is None
+    assert value(worker.call("r", "@get", "_hidden")) == {"new": 1}
+    assert value(worker.call("r", "@get", "changed")) == 7
+    kind, _, parts, raised, _ = worker.call("r", "@get", "nothing")
+    assert kind == RAISED
+    assert isinstance(_raised.decode(parts, raised), AttributeError)
+    for method, args in (("@get", ()), ("@set", ("a",)), ("@fetch", (1,)), ("@map", (1,)), ("@none", ())):
+        assert worker.call("r", method, *args)[0] == FAILED
+
+
+def test_map_stops_at_the_first_failure(worker: Worker) -> None:
+    def half(n: int) -> int:
+        print("half of", n)
+        if n % 2:
+            raise subjects.CustomError(n, reason="odd")
+        return n // 2
+
+    async def half_later(n: int) -> int:
+        return half(n)
+
+    for name, function in (("half", half), ("half_later", half_later)):
+        worker.load(name, "function", function)
+        entries = value(worker.call(name, "@map", "call", [((2,), {}), ((), {"n": 4}), ((5,), {}), ((6,), {})]))
+        assert entries[:2] == [(True, 1), (True, 2)]
+        ok, error, told = entries[2]
+        assert len(entries) == 3
+        assert not ok
+        assert isinstance(error, subjects.CustomError)
+        assert (error.code, error.reason) == (5, "odd")
+        assert told[:2] == ("subjects.CustomError", "5 because odd")
+    assert b"".join(text for id, _, text in worker.host.heard if id == worker.calls).count(b"half") >= 3
+
+
+def test_a_mapped_exception_that_cannot_travel_is_told_of(worker: Worker) -> None:
+    class Hold(Exception):
+        def __reduce__(self) -> Any:
+            raise TypeError("never")
+
+    def fail() -> None:
+        raise Hold("told")
+
+    worker.load("fail", "function", fail)
+    ((ok, error, told),) = value(worker.call("fail", "@map", "call", [((), {})]))
+    assert not ok
+    assert isinstance(error, rh.RemoteError)
+    assert error.message == "told"
+    assert told[1] == "told"
+
+
+def test_rename_delete_and_limits(worker: Worker) -> None:
+    worker.load("add", "function", subjects.add, max_concurrency=2, max_queue=3)
+    assert worker.host.limits["add"] == (2, 3)
+    value(worker.own("rename", {"name": "add", "to": "sum"}, []))
+    assert worker.host.limits == {"add": (0, 0), "sum": (2, 3)}
+    assert value(worker.call("sum", "call", 1, 2)) == 3
+    value(worker.own("delete", {"name": "sum"}, []))
+    assert worker.runner.services() == []
+    assert worker.own("rename", {"name": "sum", "to": "add"}, [])[0] == FAILED
+
+
+def test_the_environment_is_set_and_unset(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RH_TEST_GONE", "1")
+    monkeypatch.delenv("RH_TEST_NEW", raising=False)
+    value(worker.own("set_env", {"vars": {"RH_TEST_GONE": None, "RH_TEST_NEW": "2"}}, []))
+    assert "RH_TEST_GONE" not in os.environ
+    assert os.environ.pop("RH_TEST_NEW") == "2"
+
+
+def test_calls_know_where_they_come_from(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    from roundhouse import _context
+
+    monkeypatch.setattr(_context, "worker_id", "w7")
+    worker.load("chain", "function", lambda: list(_context.parents()))
+    body = _serialize.dumps(((), {}))
+    assert value(worker.run("chain", "call", 1, body, parents=["w1/5"])) == [f"w7/{worker.calls}", "w1/5"]
+    many = [f"w1/{number}" for number in range(40)]
+    assert len(value(worker.run("chain", "call", 1, body, parents=many))) == 32
+    _context.current_call.set(None)
+    assert _context.parents() == ()

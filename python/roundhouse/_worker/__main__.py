@@ -7,5 +7,7 @@ sys.path[0] = __file__.rsplit("/", 3)[0]
 
 from roundhouse._worker.runner import main as _main  # noqa: E402
 
-del sys
-_main()
+# Processes that user code spawns run the file of its main module again, which here would be another worker.
+del sys, __file__
+if __name__ == "__main__":
+    _main()

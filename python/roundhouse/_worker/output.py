@@ -1,19 +1,23 @@
 """`sys.stdout` and `sys.stderr` of a worker: text belongs to the call that wrote it, by a context variable.
 
-Lines go out when they are complete, or when they are flushed, as on a terminal, so that a progress bar moves. What is
-written outside any call, or after its call is over, goes to the worker's own file."""
+Lines go out when they are complete, or when they are flushed, as on a terminal, so that a progress bar moves. Threads
+that a call starts, and what it submits to a pool of threads, print as that call. What is written outside any call, or
+after its call is over, goes to the worker's own file."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-from _contextvars import ContextVar
+import threading
 from _thread import allocate_lock
+
+from roundhouse._context import current_call
+from roundhouse._worker import hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from roundhouse._engine import Host
@@ -22,7 +26,7 @@ OUT = 1
 ERR = 2
 
 # A line that never ends is sent in pieces of this.
-_PENDING_CHARACTERS_MAX = 64 * 1024
+_PENDING_BYTES_MAX = 64 * 1024
 
 _lock = allocate_lock()
 # True in a child that user code forked: the connection is its parent's, so it writes to the file.
@@ -35,23 +39,29 @@ def _after_fork() -> None:
     _lock = allocate_lock()
 
 
+def is_forked() -> bool:
+    return _forked
+
+
 class CallOutput:
-    """What one call has printed and not sent yet."""
+    """A call that runs here, as its own code finds it, and what it has printed and not sent yet."""
 
-    __slots__ = ("_host", "_id", "_pending")
+    __slots__ = ("_pending", "host", "id", "over", "parents")
 
-    def __init__(self, host: Host, id: int) -> None:
-        self._host = host
-        self._id = id
-        self._pending: dict[int, list[str]] | None = None
+    def __init__(self, host: Host, id: int, parents: Sequence[str] = ()) -> None:
+        self.host = host
+        self.id = id
+        self.parents = parents
+        self.over = False
+        self._pending: dict[int, list[bytes]] | None = None
 
-    def write(self, channel: int, text: str) -> None:
+    def write(self, channel: int, text: bytes) -> None:
         with _lock:
             if self._pending is None:
                 self._pending = {}
             pieces = self._pending.setdefault(channel, [])
             pieces.append(text)
-            if "\n" not in text and len(text) < _PENDING_CHARACTERS_MAX and len(pieces) < 1024:
+            if b"\n" not in text and len(text) < _PENDING_BYTES_MAX and len(pieces) < 1024:
                 return
         self.flush(channel)
 
@@ -62,20 +72,20 @@ class CallOutput:
             pieces = self._pending.get(channel)
             if not pieces:
                 return
-            text = "".join(pieces)
+            text = b"".join(pieces)
             pieces.clear()
-        if not self._host.output(self._id, channel, text.encode("utf-8", "backslashreplace")):
+        if not self.host.output(self.id, channel, text):
             own = _own_streams[channel]
-            own.write(text)
+            own.write(text.decode("utf-8", "replace"))
             own.flush()
 
     def close(self) -> None:
+        self.over = True
         if self._pending is not None:
             self.flush(OUT)
             self.flush(ERR)
 
 
-current: ContextVar[CallOutput | None] = ContextVar("roundhouse_call", default=None)
 _own_streams: dict[int, Any] = {}
 
 
@@ -97,19 +107,26 @@ class CallStream(io.TextIOBase):
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() takes text, not {type(text).__name__}")
-        call = current.get()
+        call = current_call.get()
         if call is None or _forked:
             self._own.write(text)
-        else:
-            call.write(self._channel, text)
+        elif text:
+            call.write(self._channel, text.encode("utf-8", "backslashreplace"))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]
         for line in lines:
             self.write(line)
 
+    def write_bytes(self, content: bytes) -> None:
+        call = current_call.get()
+        if call is None or _forked:
+            self._own.write(content.decode("utf-8", "replace"))
+        else:
+            call.write(self._channel, content)
+
     def flush(self) -> None:
-        call = current.get()
+        call = current_call.get()
         if call is None or _forked:
             self._own.flush()
         else:
@@ -142,7 +159,7 @@ class _BinaryStream(io.RawIOBase):
 
     def write(self, content: Any) -> int:
         data = bytes(content)
-        self._stream.write(data.decode("utf-8", "replace"))
+        self._stream.write_bytes(data)
         return len(data)
 
     def flush(self) -> None:
@@ -158,6 +175,73 @@ class _BinaryStream(io.RawIOBase):
         """Does nothing: the stream is everybody's."""
 
 
+# Threads. Python gives a new thread an empty context, and a pool's thread that of whoever was first.
+
+
+class _Inheriting:
+    """Stands in for a thread's `run`, once: sets the call that started the thread."""
+
+    def __init__(self, thread: threading.Thread, call: CallOutput) -> None:
+        self._thread = thread
+        self._call = call
+        self._hidden = vars(thread).get("run")
+
+    def take_back(self) -> None:
+        if self._hidden is None:
+            vars(self._thread).pop("run", None)
+        else:
+            self._thread.run = self._hidden  # type: ignore[method-assign]
+
+    def __call__(self) -> None:
+        current_call.set(self._call)
+        self.take_back()
+        self._thread.run()
+
+
+def _start_inheriting(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+    def start_inheriting(self: threading.Thread) -> None:
+        call = current_call.get()
+        if call is None or _forked:
+            return start(self)
+        inheriting = _Inheriting(self, call)
+        self.run = inheriting  # type: ignore[method-assign]
+        try:
+            return start(self)
+        except BaseException:
+            inheriting.take_back()
+            raise
+
+    start_inheriting.__doc__ = start.__doc__
+    start_inheriting.__name__ = "start"
+    return start_inheriting
+
+
+def _submit_inheriting(module: Any) -> None:
+    """`ThreadPoolExecutor.submit`: what is submitted runs as the call that submitted it."""
+    submit = module.ThreadPoolExecutor.submit
+
+    def run_as(call: CallOutput | None, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        before = current_call.get()
+        current_call.set(call)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            current_call.set(before)
+
+    def submit_inheriting(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return submit(self, run_as, current_call.get(), fn, *args, **kwargs)
+
+    submit_inheriting.__doc__ = submit.__doc__
+    submit_inheriting.__name__ = "submit"
+    module.ThreadPoolExecutor.submit = submit_inheriting
+
+
+def _install_children(reduction: Any) -> None:
+    from roundhouse._worker import children
+
+    children.install(reduction)
+
+
 def install() -> None:
     """Puts the streams in their place."""
     for channel, name in ((OUT, "stdout"), (ERR, "stderr")):
@@ -168,4 +252,7 @@ def install() -> None:
         own.reconfigure(line_buffering=True, errors="backslashreplace")
         _own_streams[channel] = own
         setattr(sys, name, CallStream(channel, own))
+    threading.Thread.start = _start_inheriting(threading.Thread.start)  # type: ignore[assignment,method-assign]
+    hooks.when_imported("concurrent.futures.thread", _submit_inheriting)
+    hooks.when_imported("multiprocessing.reduction", _install_children)
     os.register_at_fork(after_in_child=_after_fork)

@@ -1,4 +1,7 @@
-"""The worker: services by name, and calls run one after the other in as many threads as there are calls at once."""
+"""The worker: services by name, and calls run one after the other in as many threads as there are calls at once.
+
+Coroutines run on one event loop (`loop`), generators stream (`streams`); both are imported by the first call that
+needs them, because what is imported here is waited for by whoever deploys."""
 
 from __future__ import annotations
 
@@ -6,38 +9,20 @@ import os
 import sys
 import threading
 
-from roundhouse import _engine, _raised, _serialize
-from roundhouse._worker import describe, output
-from roundhouse.exceptions import CallCancelled, NotFound, RoundhouseError, WrongArguments, code_of
+from roundhouse import _context, _engine, _serialize
+from roundhouse._context import current_call
+from roundhouse._worker import answers, describe, output, services
+from roundhouse._worker.answers import Refused
+from roundhouse._worker.services import Service
+from roundhouse.exceptions import CallCancelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, TypeAlias
+    from typing import Any
 
-    Failure: TypeAlias = tuple[int, str, dict[str, str]]
-    Answer: TypeAlias = tuple[int, int, list[Any], _engine.Raised | None, Failure | None]
-
-RETURNED = 0
-RAISED = 1
-FAILED = 2
-
-
-class Service:
-    """A function, a class or an instance, with the methods that can be called."""
-
-    __slots__ = ("kind", "methods", "name", "target")
-
-    def __init__(self, name: str, kind: str, target: Any, methods: dict[str, Any]) -> None:
-        self.name = name
-        self.kind = kind
-        self.target = target
-        self.methods: dict[str, str] = {method: described["kind"] for method, described in methods.items()}
-
-    def callable(self, method: str) -> Callable[..., Any]:
-        if self.kind == "function":
-            return self.target  # type: ignore[no-any-return]
-        return getattr(self.target, method)  # type: ignore[no-any-return]
+    from roundhouse._worker.answers import Answer
+    from roundhouse._worker.loop import Loop
 
 
 class Runner:
@@ -47,12 +32,16 @@ class Runner:
 
     def __init__(self) -> None:
         self.host: _engine.Host | None = None
+        self.cancelling: set[int] = set()
         self._services: dict[str, Service] = {}
-        self._cancelling: set[int] = set()
-        # Calls on an event loop of their own, with what cancels their task.
-        self._tasks: dict[int, Callable[[], None]] = {}
-        self._forked = False
+        self._loop: Loop | None = None
+        self._lock = threading.Lock()
+        # Streams that run in their call's thread; None for one that is being closed, which no cancel may interrupt.
+        self._streams: dict[int, Any] = {}
+        # What ends a call that waits where no exception can be raised.
+        self._endings: dict[int, Callable[[], None]] = {}
         os.register_at_fork(after_in_child=self._after_fork)
+        self._forked = False
 
     # What the engine calls.
 
@@ -67,34 +56,47 @@ class Runner:
         deadline_ms: int,
         prefetch: int = 0,
         parents: Sequence[str] = (),
-    ) -> Answer:
+    ) -> Answer | None:
         assert self.host is not None
-        printed = output.CallOutput(self.host, id)
-        output.current.set(printed)
+        call = output.CallOutput(self.host, id, parents)
+        current_call.set(call)
+        answer: Answer | None = None
         try:
             if service == "_worker":
-                return self._own(method, parts)
-            return self._call(id, service, method, encoding, parts)
+                encoding = _serialize.PICKLE  # Of an exception; the rest is JSON.
+                answer = self._own(call, method, parts)
+            else:
+                answer = self._call(call, service, method, encoding, parts, prefetch)
         except BaseException as error:
-            return self._failure(id, encoding if service != "_worker" else _serialize.PICKLE, error)
+            if self._loop is not None:
+                self._loop.take_back(id)
+            answer = self.failure(id, encoding, error)
         finally:
             if self._forked:
                 # User code forked, and the child came back out of it: the call and its answer are the parent's.
-                self._leave_child()
-            printed.close()
-            if self._cancelling:
-                self._cancelling.discard(id)
+                self.leave_child()
+            if answer is not None:
+                self.end(call)
+        return answer
 
     def cancel(self, id: int) -> bool:
-        self._cancelling.add(id)
-        cancel_task = self._tasks.get(id)
-        if cancel_task is None:
-            return False
-        cancel_task()
-        return True
+        """True where the call hears of it by itself; otherwise an exception is raised in its thread."""
+        self.cancelling.add(id)
+        if self._streams.get(id, id) is None:
+            return True
+        end = self._endings.get(id)
+        if end is not None:
+            end()
+            return True
+        return self._loop is not None and self._loop.cancel(id)
+
+    def room(self, id: int) -> None:
+        if self._loop is not None:
+            self._loop.room(id)
 
     def start_thread(self) -> None:
         assert self.host is not None
+        current_call.set(None)
         threading.Thread(target=self.host.serve_more, name="roundhouse-calls", daemon=True).start()
 
     def services(self) -> list[str]:
@@ -102,125 +104,187 @@ class Runner:
 
     # A user's call.
 
-    def _call(self, id: int, name: str, method: str, encoding: int, parts: list[Any]) -> Answer:
+    def _call(
+        self, call: output.CallOutput, name: str, method: str, encoding: int, parts: list[Any], prefetch: int
+    ) -> Answer | None:
         service = self._services.get(name)
         if service is None:
-            raise NotFound(f"this worker has no service {name!r}; it has {_listed(self._services)}")
-        kind = service.methods.get(method)
-        if kind is None or method == "__init__":
-            raise NotFound(_no_method(service, method))
-        if kind != "sync" and kind != "async":
-            raise _unsupported_generator(service, method)
-        function = service.callable(method)
-        args, kwargs = _arguments(encoding, parts, name, method)
-        try:
-            value = function(*args, **kwargs)
-        except TypeError as error:
-            # Only our own frame: the call itself did not fit.
-            if error.__traceback__ is not None and error.__traceback__.tb_next is None:
-                _check_arguments(function, args, kwargs, name if method == describe.CALL else f"{name}.{method}")
-            raise
-        if kind == "async":
-            value = self._await(id, value)
-        if value is None:
-            return RETURNED, _serialize.EMPTY, [], None, None
-        if encoding == _serialize.EMPTY:
-            encoding = _serialize.PICKLE
-        try:
-            return RETURNED, encoding, _serialize.encode(encoding, value), None, None
-        except CallCancelled:
-            raise
-        except Exception as error:
-            raise _bad_result(f"the result of {name}.{method}", value, error) from None
+            raise Refused("not_found", f"this worker has no service {name!r}; it has {services.listed(self._services)}")
+        if method[:1] == "@":
+            return self._call_every(call, service, method, encoding, parts)
+        function, kind = service.find(method)
+        called = service.called(method)
+        args, kwargs = services.arguments(encoding, parts, called)
+        value = services.call(function, args, kwargs, called)
+        if kind == "generator":
+            from roundhouse._worker import streams
 
-    def _await(self, id: int, coroutine: Any) -> Any:
-        import asyncio
+            return streams.run(call, value, encoding, prefetch, called, self._streams)
+        if kind == "async_generator":
+            from roundhouse._worker import streams
 
-        async def run() -> Any:
-            task = asyncio.current_task()
-            loop = asyncio.get_running_loop()
-            assert task is not None
+            stream = streams.run_async(call, value, encoding, prefetch, called, self._open_loop())
+            return self._await(call, encoding, stream, _as_it_is)
+        if kind == "async" or hasattr(type(value), "__await__"):
+            return self._await(
+                call,
+                encoding,
+                value,
+                lambda result: answers.of_value(encoding, result, f"the result of {name}.{method}"),
+            )
+        return answers.of_value(encoding, value, f"the result of {name}.{method}")
 
-            def cancel_task() -> None:
-                loop.call_soon_threadsafe(task.cancel)
+    def _call_every(
+        self, call: output.CallOutput, service: Service, method: str, encoding: int, parts: list[Any]
+    ) -> Answer | None:
+        from roundhouse._worker import every
 
-            self._tasks[id] = cancel_task
-            if id in self._cancelling:  # The cancel came before there was a task.
-                task.cancel()
-            return await coroutine
+        called = f"{service.name}.{method}"
+        args, _ = services.arguments(encoding, parts, called)
+        value = every.call(service, method, args, self.cancelling, call.id)
+        if method == "@map" and hasattr(type(value), "__await__"):
+            return self._await(call, encoding, value, lambda result: every.answer(encoding, result, called))
+        return every.answer(encoding, value, f"{service.name}.{args[0]}" if method == "@get" else called)
 
-        try:
-            return asyncio.run(run())
-        finally:
-            self._tasks.pop(id, None)
+    def _open_loop(self) -> Loop:
+        if self._loop is None:
+            from roundhouse._worker.loop import Loop
+
+            with self._lock:
+                if self._loop is None:
+                    self._loop = Loop(self)
+        return self._loop
+
+    def _await(
+        self, call: output.CallOutput, encoding: int, awaitable: Any, then: Callable[[Any], Answer]
+    ) -> Answer | None:
+        self._open_loop().start(call, encoding, awaitable, then)
+        return None
 
     # The daemon's own calls (protocol/node.md).
 
-    def _own(self, method: str, parts: list[Any]) -> Answer:
+    def _own(self, call: output.CallOutput, method: str, parts: list[Any]) -> Answer | None:
         request = _serialize.decode(_serialize.JSON, parts[:1])
         if method == "load":
-            answer = self._load(request, parts[1:])
-        elif method == "create":
-            answer = self._create(request, parts[1:])
+            return answers.of_json(self._load(request, parts[1:]))
+        if method == "create":
+            return self._create(call, request, parts[1:])
+        if method == "rename":
+            self._rename(request["name"], request["to"])
         elif method == "delete":
-            self._services.pop(request["name"], None)
-            answer = {}
+            self._remove(request["name"])
+        elif method == "set_env":
+            _set_environment(request["vars"])
+        elif method == "run":
+            from roundhouse._worker import shell
+
+            commands, stream = request["commands"], bool(request.get("stream", True))
+            return answers.of_json(
+                shell.run(request["kind"], commands, stream, lambda end: self._end_with(call.id, end))
+            )
         else:
-            raise NotFound(f"a worker has no method {method!r}; it has load, create, delete")
-        return RETURNED, _serialize.JSON, _serialize.encode(_serialize.JSON, answer), None, None
+            raise Refused("not_found", f"a worker has no method {method!r} (protocol/node.md)")
+        return answers.of_json({})
 
     def _load(self, request: dict[str, Any], parts: list[Any]) -> dict[str, Any]:
-        paths = request.get("source", {}).get("sys_path")
+        source = request.get("source") or {}
+        paths = source.get("sys_path")
         if paths:
             # The deployer's, so that what it can import can be imported here.
             sys.path[:] = paths
-        target = _serialize.loads(parts)
+        if source.get("logging") is not None:
+            from roundhouse._worker import logs
+
+            logs.configure(source["logging"])
         name, kind = request["name"], request["kind"]
-        described = describe.of_class(target) if kind == "class" else describe.of_function(target)
-        self._services[name] = Service(name, kind, target, described["methods"])
+        target = _serialize.decode(request.get("encoding", _serialize.PICKLE), parts)
+        if kind == "class":
+            described = describe.of_class(target)
+        elif kind == "function":
+            described = describe.of_function(target)
+        else:
+            described = self._described(target, kind)
+        service = self._services[name] = Service(name, kind, target, described)
+        service.concurrency = request.get("max_concurrency") or 0
+        service.queue = request.get("max_queue") or 0
+        self._limit(service)
         return described
 
-    def _create(self, request: dict[str, Any], parts: list[Any]) -> dict[str, Any]:
-        service = self._services.get(request["class"])
-        if service is None or service.kind != "class":
-            raise NotFound(f"this worker has no class {request['class']!r}; it has {_listed(self._services)}")
-        args, kwargs = _arguments(request.get("encoding", _serialize.PICKLE), parts, service.name, "__init__")
-        construct = service.target
-        try:
-            instance = construct(*args, **kwargs)
-        except TypeError as error:
-            if error.__traceback__ is not None and error.__traceback__.tb_next is None:
-                _check_arguments(construct, args, kwargs, service.name)
-            raise
-        described = describe.of_instance(instance)
-        self._services[request["name"]] = Service(request["name"], "instance", instance, described["methods"])
+    def _create(self, call: output.CallOutput, request: dict[str, Any], parts: list[Any]) -> Answer | None:
+        of, method, name = request["class"], request.get("method"), request["name"]
+        service = self._services.get(of)
+        if service is None or (method is None and service.kind != "class"):
+            classes = [known.name for known in self._services.values() if known.kind == "class"]
+            raise Refused("not_found", f"this worker has no class {of!r}; it has {services.listed(classes)}")
+        function, called = service.target, of
+        if method is not None:
+            function, called = service.find(method)[0], service.called(method)
+        args, kwargs = services.arguments(request.get("encoding", _serialize.PICKLE), parts, called)
+        value = services.call(function, args, kwargs, called)
+
+        def keep(made: Any) -> Answer:
+            kind = "instance" if method is None else "object"
+            described = self._described(made, kind)
+            self._services[name] = Service(name, kind, made, described)
+            return answers.of_json(described)
+
+        if method is not None and hasattr(type(value), "__await__"):
+            return self._await(call, _serialize.PICKLE, value, keep)
+        return keep(value)
+
+    def _described(self, value: Any, kind: str) -> dict[str, Any]:
+        described = describe.of_object(value)
+        if kind == "object":
+            described["methods"] |= describe.of_iteration(value)
+        for service in list(self._services.values()):
+            if service.kind == "class" and service.target is type(value):
+                described["class"] = service.name
         return described
+
+    def _limit(self, service: Service) -> None:
+        assert self.host is not None
+        self.host.limit(service.name, service.concurrency, service.queue)
+
+    def _rename(self, name: str, to: str) -> None:
+        service = self._services.pop(name, None)
+        if service is None:
+            raise Refused("not_found", f"this worker has no service {name!r}; it has {services.listed(self._services)}")
+        assert self.host is not None
+        self.host.limit(name, 0, 0)
+        service.name = to
+        self._services[to] = service
+        self._limit(service)
+
+    def _remove(self, name: str) -> None:
+        assert self.host is not None
+        if self._services.pop(name, None) is not None:
+            self.host.limit(name, 0, 0)
+
+    def _end_with(self, id: int, end: Callable[[], None] | None) -> bool:
+        """While it waits, the call is cancelled by that; False when it has been already."""
+        if end is None:
+            self._endings.pop(id, None)
+        else:
+            self._endings[id] = end
+        return id not in self.cancelling
 
     # Ends.
 
-    def _failure(self, id: int, encoding: int, error: BaseException) -> Answer:
-        if id in self._cancelling and _is_cancel(error):
-            return FAILED, 0, [], None, (_engine.codes["cancelled"], "the call was cancelled", {"started": "yes"})
-        if isinstance(error, _Refused):
-            return FAILED, 0, [], None, error.failure
-        if isinstance(error, RoundhouseError) and error.__traceback__ is not None and _from_here(error):
-            facts = {key: str(value) for key, value in error.facts.items()}
-            return FAILED, 0, [], None, (code_of(error), error.message, facts)
-        from roundhouse._worker import traces
+    def failure(self, id: int, encoding: int, error: BaseException) -> Answer:
+        if id in self.cancelling and answers.is_cancel(error):
+            return answers.cancelled()
+        return answers.of_failure(encoding, error)
 
-        kind = type(error)
-        try:
-            message = str(error)
-        except Exception:
-            message = "(its __str__ failed)"
-        raised = (f"{kind.__module__}.{kind.__qualname__}", _sendable(message), _sendable(traces.text_of(error)))
-        parts = _raised.encode(error) if encoding in (_serialize.PICKLE, _serialize.EMPTY) else []
-        return RAISED, _serialize.PICKLE if parts else _serialize.EMPTY, parts, raised, None
+    def end(self, call: output.CallOutput) -> None:
+        call.close()
+        if self.cancelling:
+            self.cancelling.discard(call.id)
 
     def _after_fork(self) -> None:
         self._forked = True
 
-    def _leave_child(self) -> None:
+    def leave_child(self) -> None:
+        """Ends the process, as the end of its program would."""
         error = sys.exc_info()[1]
         code = 0
         if isinstance(error, SystemExit):
@@ -232,89 +296,16 @@ class Runner:
         os._exit(code & 0xFF)
 
 
-class _Refused(Exception):
-    """A failure of ours that is already in its final form."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure[1])
-        self.failure = failure
+def _as_it_is(answer: Answer) -> Answer:
+    return answer
 
 
-def _from_here(error: RoundhouseError) -> bool:
-    """True when this module raised it; one that user code raised is the user's exception, like any other."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return last is not None and last.tb_frame.f_globals is globals()
-
-
-def _is_cancel(error: BaseException) -> bool:
-    if isinstance(error, CallCancelled):
-        return True
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and isinstance(error, asyncio.CancelledError)
-
-
-def _arguments(encoding: int, parts: Sequence[Any], service: str, method: str) -> tuple[Sequence[Any], dict[str, Any]]:
-    try:
-        return _serialize.decode_call(encoding, parts)
-    except CallCancelled:
-        raise
-    except ValueError as error:
-        raise WrongArguments(f"the arguments of {service}.{method} could not be read: {error}") from error
-    except (ImportError, AttributeError) as error:
-        raise WrongArguments(
-            f"the arguments of {service}.{method} could not be read on its worker: {type(error).__name__}: {error}. "
-            "Try: pass something that the worker can import"
-        ) from error
-
-
-def _check_arguments(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], called: str) -> None:
-    """Raises WrongArguments when the arguments do not fit; what a builtin raised itself is left alone."""
-    import inspect
-
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise WrongArguments(f"{called}() {error}. Its signature: {called}{signature}") from None
-
-
-def _bad_result(what: str, value: Any, error: Exception) -> Exception:
-    from roundhouse import _blame
-    from roundhouse.exceptions import NotSerializable
-
-    found = error if isinstance(error, NotSerializable) else _blame.not_serializable(what, value, error)
-    facts = {key: str(fact) for key, fact in found.facts.items()}
-    return _Refused((_engine.codes["not_serializable"], found.message, facts))
-
-
-def _unsupported_generator(service: Service, method: str) -> Exception:
-    what = service.name if method == describe.CALL else f"{service.name}.{method}"
-    message = f"{what} is a generator, which this version cannot stream yet. Try: return a list of its items"
-    return _Refused((_engine.codes["unsupported"], message, {}))
-
-
-def _no_method(service: Service, method: str) -> str:
-    names = [name for name in service.methods if name != "__init__"]
-    import difflib
-
-    close = difflib.get_close_matches(method, names, 1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{service.kind} {service.name!r} has no method {method!r}; it has {_listed(names)}.{hint}"
-
-
-def _listed(names: Any) -> str:
-    shown = [repr(name) for name in sorted(names)]
-    return ", ".join(shown[:20]) + (", ..." if len(shown) > 20 else "") if shown else "none"
-
-
-def _sendable(text: str) -> str:
-    """Text may hold half characters, which UTF-8 refuses."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+def _set_environment(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _flush() -> None:
@@ -338,6 +329,7 @@ def main() -> None:
         pass
     expected = sys.argv[1:]
     sys.argv = [""]
+    _context.worker_id = worker_id
     runner = Runner()
     output.install()
     code = 0

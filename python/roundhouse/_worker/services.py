@@ -1,0 +1,106 @@
+"""What lives in a worker and can be called by name."""
+
+from __future__ import annotations
+
+from roundhouse import _serialize
+from roundhouse._signature import kind_of
+from roundhouse._worker import describe
+from roundhouse._worker.answers import Refused
+from roundhouse.exceptions import CallCancelled
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+
+class Service:
+    """A function, a class, an instance or any other object, with the methods that can be called."""
+
+    __slots__ = ("concurrency", "kind", "methods", "name", "queue", "target")
+
+    def __init__(self, name: str, kind: str, target: Any, described: dict[str, Any]) -> None:
+        self.name = name
+        self.kind = kind
+        self.target = target
+        # What a call of each gives. Of a class, only what needs no instance.
+        self.methods: dict[str, str] = {
+            method: told["kind"]
+            for method, told in described["methods"].items()
+            if method != "__init__" and (kind != "class" or told["binding"] != "instance")
+        }
+        self.concurrency = 0
+        self.queue = 0
+
+    def find(self, method: str) -> tuple[Callable[..., Any], str]:
+        """What to call for that method, and what a call of it gives."""
+        kind = self.methods.get(method)
+        if kind is not None:
+            return (self.target if self.kind == "function" else getattr(self.target, method)), kind
+        if self.kind == "object":
+            found = getattr(self.target, method, None)
+            if callable(found):
+                return found, kind_of(found)
+        raise Refused("not_found", self._no_method(method))
+
+    def called(self, method: str) -> str:
+        """The method's name for people."""
+        return self.name if method == describe.CALL and self.kind == "function" else f"{self.name}.{method}"
+
+    def _no_method(self, method: str) -> str:
+        if self.kind == "class" and hasattr(self.target, method) and not method.startswith("_"):
+            return (
+                f"{self.name}.{method} is for the instances of class {self.name!r}. "
+                f"Try: make one, and call its {method}"
+            )
+        names = [name for name in self.methods if not name.startswith("_")] or list(self.methods)
+        import difflib
+
+        close = difflib.get_close_matches(method, names, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"{self.kind} {self.name!r} has no method {method!r}; it has {listed(names)}.{hint}"
+
+
+def listed(names: Iterable[str]) -> str:
+    shown = [repr(name) for name in sorted(names)]
+    return ", ".join(shown[:20]) + (", ..." if len(shown) > 20 else "") if shown else "none"
+
+
+def arguments(encoding: int, parts: Sequence[Any], called: str) -> tuple[Sequence[Any], dict[str, Any]]:
+    try:
+        return _serialize.decode_call(encoding, parts)
+    except CallCancelled:
+        raise
+    except ValueError as error:
+        raise Refused("bad_arguments", f"the arguments of {called} could not be read: {error}") from error
+    except (ImportError, AttributeError) as error:
+        raise Refused(
+            "bad_arguments",
+            f"the arguments of {called} could not be read on its worker: {type(error).__name__}: {error}. "
+            "Try: pass something that the worker can import",
+        ) from error
+
+
+def call(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], called: str) -> Any:
+    """Calls it; where the arguments do not fit, says so with its signature."""
+    try:
+        return function(*args, **kwargs)
+    except TypeError as error:
+        # Only our own frame: the call itself did not fit.
+        if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            _check_arguments(function, args, kwargs, called)
+        raise
+
+
+def _check_arguments(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], called: str) -> None:
+    """Refuses when the arguments do not fit; what a builtin raised itself is left alone."""
+    import inspect
+
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise Refused("bad_arguments", f"{called}() {error}. Its signature: {called}{signature}") from None
