@@ -13,13 +13,22 @@ Names are loaded when they are first used, so that the import costs next to noth
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from roundhouse._call import Call
+    from roundhouse._call import Call as FutureModule
     from roundhouse._cluster import Cluster, compute
     from roundhouse._cluster import compute as cluster
     from roundhouse._engine import version as __version__
     from roundhouse._function import Function, function
     from roundhouse._function import function as fn
-    from roundhouse._module import Handle, Instance, RemoteClass, cls, handle
+    from roundhouse._handle import Handle, handle
+    from roundhouse._instance import Instance
+    from roundhouse._many import as_completed, gather
+    from roundhouse._method import Method
+    from roundhouse._module import RemoteClass, cls
     from roundhouse._module import cls as module
+    from roundhouse._module_base import Module
+    from roundhouse._stream import Stream
+    from roundhouse._stream import Stream as AsyncGeneratorModule
+    from roundhouse._stream import Stream as GeneratorModule
     from roundhouse.exceptions import (
         CallCancelled,
         CallTimeout,
@@ -43,17 +52,22 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AsyncGeneratorModule",
     "Call",
     "CallCancelled",
     "CallTimeout",
     "Cluster",
     "Function",
+    "FutureModule",
+    "GeneratorModule",
     "Handle",
     "Instance",
     "InternalError",
     "InvalidName",
     "LaunchError",
     "LimitExceeded",
+    "Method",
+    "Module",
     "NameTaken",
     "NodeLost",
     "NotAllowed",
@@ -65,34 +79,45 @@ __all__ = [
     "RemoteError",
     "RoundhouseError",
     "SetupError",
+    "Stream",
     "Unsupported",
     "WorkerDied",
     "WrongArguments",
     "__version__",
+    "as_completed",
     "cls",
     "cluster",
     "compute",
     "fn",
     "function",
+    "gather",
     "handle",
     "module",
 ]
 
 # Where a name is found, if not in `exceptions` under the same name.
 _WHERE = {
+    "AsyncGeneratorModule": "_stream.Stream",
     "Call": "_call.Call",
     "Cluster": "_cluster.Cluster",
     "Function": "_function.Function",
-    "Handle": "_module.Handle",
-    "Instance": "_module.Instance",
+    "FutureModule": "_call.Call",
+    "GeneratorModule": "_stream.Stream",
+    "Handle": "_handle.Handle",
+    "Instance": "_instance.Instance",
+    "Method": "_method.Method",
+    "Module": "_module_base.Module",
     "RemoteClass": "_module.RemoteClass",
+    "Stream": "_stream.Stream",
     "__version__": "_engine.version",
+    "as_completed": "_many.as_completed",
     "cls": "_module.cls",
     "cluster": "_cluster.compute",
     "compute": "_cluster.compute",
     "fn": "_function.function",
     "function": "_function.function",
-    "handle": "_module.handle",
+    "gather": "_many.gather",
+    "handle": "_handle.handle",
     "module": "_module.cls",
 }
 

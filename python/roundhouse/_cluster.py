@@ -138,16 +138,9 @@ class Cluster:
                 f"get({name!r}, remote=False), which would copy the object here, is not yet supported by this version. "
                 f"Try: get({name!r}, remote=True), and a method that returns what you need"
             )
-        from roundhouse import _function, _module
-        from roundhouse._service import Service
+        from roundhouse import _stubs
 
-        service = Service(self, self._link.ask_node("describe", {"name": name}))
-        kind = service.description["kind"]
-        if kind == "function":
-            return _function.Function(None, service)
-        if kind == "class":
-            return _module.RemoteClass(None, service)
-        return _module.Instance(service)
+        return _stubs.stub_of(self, self._link.ask_node("describe", {"name": name}))
 
     def __enter__(self) -> Cluster:
         self._launched_here = not self.is_up()

@@ -9,6 +9,7 @@ from _contextvars import ContextVar
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from roundhouse._worker.output import CallOutput
 
@@ -28,3 +29,8 @@ def parents() -> Sequence[str]:
     if call is None:
         return ()
     return (f"{worker_id}/{call.id}", *call.parents)[:_PARENTS_MAX]
+
+
+def local_object(name: str) -> Any:
+    """The object that lives in this process as the service of that name; LookupError where none does."""
+    raise LookupError(name)

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+from roundhouse import _deploy, _options
 from roundhouse._cluster import Cluster, cluster_of
-from roundhouse._service import Service, deploy
+from roundhouse._deploy import Placement, deploy
+from roundhouse._method import Method
+from roundhouse._options import DEFAULT
 from roundhouse.exceptions import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Generic, ParamSpec, TypeVar
+    from typing import Any, Literal, ParamSpec, TypeVar, overload
+
+    from typing_extensions import Self
 
     from roundhouse._call import Call
+    from roundhouse._options import Options
+    from roundhouse._service import Service
 
     P = ParamSpec("P")
-    R = TypeVar("R")
+    R = TypeVar("R", covariant=True)
 else:
-    from roundhouse._generic import Generic, P, R
+    from roundhouse._generic import P, R
 
 
 _COPIED = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
-def function(f: Callable[P, R]) -> Function[P, R]:
+def function(
+    f: Callable[P, R],
+    name: str | None = None,
+    load_from_den: bool = True,
+    dryrun: bool = False,
+    serialize_notebook_fn: bool = False,
+) -> Function[P, R]:
     """Makes a function one that can be sent. Until then it runs here. ``rh.fn`` is the same; it is a decorator as well.
+
+    ``name`` is what it will be known as where it is sent. (The other arguments are Runhouse's, and change nothing.)
 
     >>> import roundhouse as rh
     >>> @rh.function
@@ -38,29 +53,42 @@ def function(f: Callable[P, R]) -> Function[P, R]:
         return f
     if isinstance(f, type):
         raise TypeError(f"{f.__qualname__} is a class. Try: rh.cls({f.__qualname__})")
+    if isinstance(f, str):
+        raise Unsupported(
+            f"rh.function({f!r}): this version does not fetch functions from repositories. Try: import it, and pass it"
+        )
     if not callable(f):
         raise TypeError(f"rh.function() takes something to call, not {type(f).__name__}")
-    return Function(f, None)
+    made: Function[P, R] = Function(f, None)
+    made._called = name
+    return made
 
 
-class Function(Generic[P, R]):
+class Function(Method[P, R]):
     """A function that runs where it was sent, with its own signature, called as ever.
 
-    What it prints appears here while it runs; what it raises is raised here. ``Function.to`` sends it, ``submit``
-    starts a call and returns at once.
+    What it prints appears here while it runs; what it raises is raised here. ``to`` sends it, ``submit`` starts a call
+    and returns at once, ``map`` spreads many over its workers.
 
     >>> import roundhouse as rh
     >>> def greet(name: str) -> str:
     ...     print("greeting", name)
     ...     return f"hello {name}"
-    >>> remote_greet = rh.function(greet).to(rh.compute("example").up_if_not())
+    >>> remote_greet = rh.function(greet).to(rh.compute("example").up_if_not(), workers=2)
     >>> remote_greet("Ada")
     greeting Ada
     'hello Ada'
+    >>> remote_greet.options(stream_logs=False).map(["Bob", "Eve"])
+    ['hello Bob', 'hello Eve']
     """
 
-    def __init__(self, local: Callable[P, R] | None, service: Service | None) -> None:
+    __wrapped__: Callable[P, R]
+
+    def __init__(self, local: Callable[P, R] | None, service: Service | None, options: Options = DEFAULT) -> None:
         self._service = service
+        self._method = "call"
+        self._options = options
+        self._called: str | None = None
         if local is not None:
             self.__wrapped__ = local
             for name in _COPIED:
@@ -72,35 +100,153 @@ class Function(Generic[P, R]):
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         if self._service is None:
+            if kwargs and not _options.KEYWORDS.isdisjoint(kwargs):
+                kwargs = _without_ours(self.__wrapped__, kwargs)  # type: ignore[assignment]
             return self.__wrapped__(*args, **kwargs)
-        return self._service.call("call", args, kwargs)  # type: ignore[no-any-return]
+        return self._service.invoke("call", self._options, args, kwargs)  # type: ignore[no-any-return]
 
-    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
-        """Starts the call and returns it at once."""
-        if self._service is None:
-            raise Unsupported(f"{self!r} has not been sent anywhere. Try: .to(rh.compute('NAME').up_if_not()) first")
-        return self._service.submit("call", args, kwargs)
-
-    def to(self, box: Cluster | str, name: str | None = None, replace: bool = False) -> Function[P, R]:
-        """Sends it to a worker process of its own on that cluster, and returns the remote function.
+    def to(
+        self,
+        box: Cluster | str,
+        process: str | dict[str, Any] | None = None,
+        name: str | None = None,
+        *,
+        workers: int = 1,
+        memory: int | str | None = None,
+        cpus: int | None = None,
+        gpus: int | None = None,
+        replace: bool = False,
+        max_concurrency: int | None = None,
+        max_queue: int | None = None,
+        sync_local: bool = True,
+    ) -> Function[P, R]:
+        """Sends it to that cluster, and returns the remote function.
 
         It is known there as ``name`` (its own, unless given). Sending again replaces it; NameTaken when it has calls in
-        flight or the name is an instance's, unless ``replace``.
+        flight or the name is an instance's, unless ``replace``. It gets ``workers`` processes of its own, each promised
+        ``cpus``, ``gpus`` and ``memory``; with ``process`` (a name, or create_process's arguments in a dict) it joins
+        that one instead. ``max_concurrency`` calls run at once in each worker, ``max_queue`` wait; more are
+        LimitExceeded.
         """
-        local = getattr(self, "__wrapped__", None)
+        placement = Placement(
+            name if name is not None else self._called,
+            *(process, workers, memory, cpus, gpus, replace, max_concurrency, max_queue),
+        )
+        return Function(self._local(), deploy(cluster_of(box), "function", self._local(), placement), self._options)
+
+    def get_or_to(
+        self, box: Cluster | str, process: str | dict[str, Any] | None = None, name: str | None = None, **placed: Any
+    ) -> Function[P, R]:
+        """The function of that name where it is there already, whoever sent it; otherwise as ``to``."""
+        cluster = cluster_of(box)
+        wanted = name or self._called or self.__name__.strip("<>")
+
+        def make() -> Service:
+            return self.to(cluster, process, wanted, **placed)._sent()
+
+        return Function(
+            self.__dict__.get("__wrapped__"),
+            _deploy.get_or_deploy(cluster, wanted, ("function",), make),
+            self._options,
+        )
+
+    if TYPE_CHECKING:
+
+        @overload
+        def options(self, *, remote: Literal[True], **options: Any) -> Function[P, Any]: ...
+        @overload
+        def options(self, *, run_async: Literal[True], **options: Any) -> Function[P, Call[R]]: ...
+        @overload
+        def options(
+            self,
+            *,
+            timeout: float | None = ...,
+            kill: bool = ...,
+            name: str | None = ...,
+            replace: bool = ...,
+            process: str | dict[str, Any] | None = ...,
+            stream_logs: bool = ...,
+            run_async: bool | None = ...,
+            remote: bool = ...,
+            prefetch: int | None = ...,
+            retries: int = ...,
+            run_name: str | None = ...,
+        ) -> Self: ...
+        def options(self, **options: Any) -> Any: ...
+    else:
+
+        def options(self, **options):
+            """The same, called with these options from now on: those of ``Method.options``."""
+            made = Function(self.__dict__.get("__wrapped__"), self._service, self._options.merged(options))
+            made._called = self._called
+            return made
+
+    def replicate(self, num_replicas: int | None = None, **options: Any) -> list[Function[P, R]]:
+        """Sends it again that many times, each to a worker of its own: a list of independent remote functions.
+
+        ``names`` and ``processes`` name them; otherwise they are ``NAME_replica_0`` and so on.
+        """
+        from roundhouse import _replicate
+
+        return _replicate.replicate(self, num_replicas, **options)
+
+    def distribute(
+        self, distribution: str, name: str | None = None, num_replicas: int | None = None, **options: Any
+    ) -> Function[P, R]:
+        """``distribute("pool", num_replicas=4)``: the same function, each call of which goes to one free replica."""
+        from roundhouse import _pool
+
+        return _pool.distribute(self, distribution, name, num_replicas, **options)  # type: ignore[no-any-return]
+
+    def _local(self) -> Callable[P, R]:
+        local = self.__dict__.get("__wrapped__")
         if local is None:
             raise Unsupported(f"{self!r} was found by name, and its code is not here to be sent elsewhere")
-        return Function(local, deploy(cluster_of(box), "function", local, name, replace))
+        return local  # type: ignore[no-any-return]
+
+    def _sent(self) -> Service:
+        if self._service is None:
+            raise Unsupported(f"{self!r} has not been sent anywhere. Try: .to(rh.compute('NAME').up_if_not()) first")
+        return self._service
 
     def __getattr__(self, name: str) -> Any:
-        if name == "__signature__" and self.__dict__.get("_service") is not None and "__wrapped__" not in self.__dict__:
-            signature = self.__dict__["_service"].signature("call")
-            if signature is not None:
-                return signature
-        raise AttributeError(f"a remote function has no attribute {name!r}")
+        from roundhouse import _handle
+
+        if name in _handle.OURS and "_service" in self.__dict__:
+            return _handle.of_function(self, name)
+        return super().__getattr__(name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._service is None:
+            return _revive_local, (self.__wrapped__, self._called, self._options)
+        # The code stays here: whoever gets this calls the service.
+        return Function, (None, self._service, self._options)
 
     def __repr__(self) -> str:
-        called = getattr(self, "__qualname__", "?")
         if self._service is None:
-            return f"<Function {called}, not sent>"
+            return f"<Function {getattr(self, '__qualname__', '?')}, not sent>"
         return f"<Function {self._service.name!r} on {self._service.cluster.name!r}>"
+
+    def _repr_html_(self) -> str:
+        from roundhouse import _display
+
+        return _display.of_remote("Function", self)
+
+
+def _revive_local(local: Callable[P, R], called: str | None, options: Options) -> Function[P, R]:
+    made: Function[P, R] = Function(local, None, options)
+    made._called = called
+    return made
+
+
+def _without_ours(local: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Runhouse's keywords mean nothing to a function that was not sent."""
+    import inspect
+
+    try:
+        accepted = _options.keywords_of(inspect.signature(local))
+    except (TypeError, ValueError):
+        return kwargs
+    if accepted is None:
+        return kwargs
+    return {name: value for name, value in kwargs.items() if name in accepted or name not in _options.KEYWORDS}

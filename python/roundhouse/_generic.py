@@ -4,6 +4,8 @@ from __future__ import annotations
 
 
 class Generic:
+    __slots__ = ()
+
     def __class_getitem__(cls, _: object) -> type:
         return cls
 

@@ -6,7 +6,7 @@ import os
 import sys
 from _thread import allocate_lock
 
-from roundhouse import _engine, _json, _raised, _serialize
+from roundhouse import _context, _engine, _json, _raised, _serialize
 from roundhouse._screen import Screen
 from roundhouse.exceptions import NodeLost, from_engine
 
@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
+
+    from roundhouse._screen import CallScreen
 
 _CONNECT_SECONDS = 10.0
 
@@ -45,6 +47,8 @@ class Link:
     def __init__(self, cluster_name: str, socket_path: str) -> None:
         self.cluster_name = cluster_name
         self.socket_path = socket_path
+        # Of the last connection: 32 hexadecimal digits.
+        self.session = ""
         self._client: _engine.Client | None = None
         self._pid = os.getpid()
         self._lock = allocate_lock()
@@ -75,6 +79,7 @@ class Link:
                         started="no",
                     ) from None
                 raise from_engine(error.code, error.message, error.facts) from None
+            self.session = self._client.session()
             return self._client
 
     def close(self) -> None:
@@ -82,37 +87,72 @@ class Link:
         if client is not None and self._pid == os.getpid():
             client.close()
 
-    def call(self, service: str, method: str, encoding: int, parts: Sequence[Any]) -> Any:
+    def call(
+        self,
+        service: str,
+        method: str,
+        encoding: int,
+        parts: Sequence[Any],
+        timeout: float | None = None,
+        kill: bool = False,
+        silent: bool = False,
+    ) -> Any:
         """One call to its end: its value, or its exception."""
         client = self.client()
+        # The waiting thread shows the output itself, so that in a worker it belongs to the call that runs here.
+        screen = None if silent else Screen.__new__(Screen)
+        asked = (service, method, encoding, parts, screen, timeout, kill, _context.parents())
         try:
-            kind, answer, answer_parts, raised = client.call(service, method, encoding, parts, Screen())
+            kind, answer, answer_parts, raised = client.call(*asked)
         except _engine.EngineError as error:
             if not _never_left(error, client):
                 raise from_engine(error.code, error.message, error.facts) from None
             try:
-                kind, answer, answer_parts, raised = self.client().call(service, method, encoding, parts, Screen())
+                kind, answer, answer_parts, raised = self.client().call(*asked)
             except _engine.EngineError as again:
                 raise from_engine(again.code, again.message, again.facts) from None
         if kind:
             raise _raised.decode(answer_parts, raised)
         return _serialize.decode(answer, answer_parts)
 
-    def start(self, service: str, method: str, encoding: int, parts: Sequence[Any]) -> _engine.Call:
+    def start(
+        self,
+        service: str,
+        method: str,
+        encoding: int,
+        parts: Sequence[Any],
+        screen: CallScreen,
+        timeout: float | None = None,
+        kill: bool = False,
+        prefetch: int = -1,
+        observed: bool = True,
+    ) -> _engine.Call:
         client = self.client()
+        asked = (
+            *(service, method, encoding, parts, screen, None, timeout, kill),
+            *(_context.parents(), prefetch, observed),
+        )
         try:
-            return client.start(service, method, encoding, parts, Screen())
+            return client.start(*asked)
         except _engine.EngineError as error:
             if not _never_left(error, client):
                 raise from_engine(error.code, error.message, error.facts) from None
             try:
-                return self.client().start(service, method, encoding, parts, Screen())
+                return self.client().start(*asked)
             except _engine.EngineError as again:
                 raise from_engine(again.code, again.message, again.facts) from None
 
-    def ask_node(self, method: str, request: dict[str, Any], attachments: Sequence[Any] = ()) -> Any:
+    def ask_node(
+        self,
+        method: str,
+        request: dict[str, Any],
+        attachments: Sequence[Any] = (),
+        timeout: float | None = None,
+        silent: bool = False,
+    ) -> Any:
         """Asks the node itself (protocol/node.md)."""
-        return self.call("_node", method, _serialize.JSON, [_json.encode(request), *attachments])
+        parts = [_json.encode(request), *attachments]
+        return self.call("_node", method, _serialize.JSON, parts, timeout, False, silent)
 
     def ping(self) -> float:
         try:

@@ -1,27 +1,39 @@
-"""Remote classes and their instances. On an instance every name is the user's; ours are reached through `rh.handle`."""
+"""Remote classes."""
 
 from __future__ import annotations
 
+from roundhouse import _deploy, _handle
 from roundhouse._cluster import Cluster, cluster_of
-from roundhouse._service import Service, deploy
-from roundhouse.exceptions import Unsupported
+from roundhouse._deploy import Placement, deploy
+from roundhouse._method import Method
+from roundhouse._options import DEFAULT
+from roundhouse._service import result_of
+from roundhouse.exceptions import NotFound, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Generic, TypeVar
+    from collections.abc import Callable
+    from typing import Any, Generic, ParamSpec, TypeVar, overload
 
     from roundhouse._call import Call
+    from roundhouse._options import Options
+    from roundhouse._service import Service
 
+    P = ParamSpec("P")
     T = TypeVar("T")
 else:
-    from roundhouse._generic import Generic, T
+    from roundhouse._generic import Generic, P, T
 
 
 _COPIED = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
-def cls(c: type[T]) -> RemoteClass[T]:
+def cls(
+    c: Callable[P, T], name: str | None = None, load_from_den: bool = True, dryrun: bool = False
+) -> RemoteClass[P, T]:
     """Makes a class one that can be sent. Until then it constructs here. ``rh.module`` is the same; also a decorator.
+
+    ``name`` is what the class will be known as where it is sent. (The rest are Runhouse's, and change nothing.)
 
     >>> import roundhouse as rh
     >>> class Counter:
@@ -38,11 +50,13 @@ def cls(c: type[T]) -> RemoteClass[T]:
         return c
     if not isinstance(c, type):
         raise TypeError(f"rh.cls() takes a class, not {type(c).__name__}. Try: rh.function() for a function")
-    return RemoteClass(c, None)
+    made: RemoteClass[P, T] = RemoteClass(c, None)
+    made._called = name
+    return made
 
 
-class RemoteClass(Generic[T]):
-    """A class whose instances live where it was sent. Calling it constructs one there.
+class RemoteClass(Generic[P, T]):
+    """A class whose instances live where it was sent. Calling it constructs one there; its class methods run there.
 
     ``name=`` gives the instance a name under which other processes find it (``box.get(name)``). Where the constructor
     has a parameter ``name`` of its own, that one wins, and ours goes through ``options(name=...)``.
@@ -51,15 +65,18 @@ class RemoteClass(Generic[T]):
     >>> class Person:
     ...     def __init__(self, name: str): self.name = name
     ...     def greet(self) -> str: return f"I am {self.name}"
+    ...     @classmethod
+    ...     def kind(cls) -> str: return cls.__name__
     >>> RemotePerson = rh.cls(Person).to(rh.compute("example").up_if_not())
     >>> ada = RemotePerson.options(name="ada")(name="Ada")
-    >>> ada.greet(), rh.handle(ada).name
-    ('I am Ada', 'ada')
+    >>> ada.greet(), rh.handle(ada).name, RemotePerson.kind()
+    ('I am Ada', 'ada', 'Person')
     """
 
-    def __init__(self, local: type[T] | None, service: Service | None, options: dict[str, Any] | None = None) -> None:
+    def __init__(self, local: type[T] | None, service: Service | None, options: Options = DEFAULT) -> None:
         self._service = service
-        self._options = options or {}
+        self._options = options
+        self._called: str | None = None
         if local is not None:
             self.__wrapped__ = local
             for name in _COPIED:
@@ -68,196 +85,191 @@ class RemoteClass(Generic[T]):
             self.__name__ = self.__qualname__ = service.name
             self.__doc__ = service.description.get("doc") or None
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> T:
-        if self._service is None:
-            return self.__wrapped__(*args, **kwargs)
-        options = dict(self._options)
-        if "name" in kwargs and "name" not in self._service.parameter_names("__init__"):
-            options["name"] = kwargs.pop("name")
-        request = {
-            "class": self._service.name,
-            "name": options.get("name"),
-            "replace": bool(options.get("replace", False)),
-            "encoding": self._service.encoding,
-        }
-        parts = self._service.parts_of("__init__", args, kwargs)
-        description = self._service.cluster._link.ask_node("create", request, parts)
-        return Instance(Service(self._service.cluster, description))  # type: ignore[return-value]
+    if TYPE_CHECKING:
 
-    def options(self, *, name: str | None = None, replace: bool = False) -> RemoteClass[T]:
-        """The same class, whose next instances get that name (and take it from whoever has it, with ``replace``)."""
-        return RemoteClass(getattr(self, "__wrapped__", None), self._service, {"name": name, "replace": replace})
+        @overload
+        def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+        @overload
+        def __call__(self, /, *args: Any, name: str, **kwargs: Any) -> T: ...
+        def __call__(self, /, *args: Any, **kwargs: Any) -> Any: ...
+    else:
 
-    def to(self, box: Cluster | str, name: str | None = None, replace: bool = False) -> RemoteClass[T]:
-        """Sends the class to a worker process of its own on that cluster, and returns the remote class.
+        def __call__(self, /, *args, **kwargs):
+            if self._service is None:
+                return self._construct_here(args, kwargs)
+            return result_of(self.submit(*args, **kwargs))
 
-        Its live instances, from an earlier sending, keep the code that they were made from.
+    def submit(self, /, *args: Any, **kwargs: Any) -> Call[T]:
+        """Starts to construct an instance, and returns at once: the Call of its stub."""
+        service = self._sent()
+        options, kwargs = self._split(service, kwargs)
+        return service.keep(None, options, args, kwargs)
+
+    def options(
+        self,
+        *,
+        name: str | None = None,
+        replace: bool = False,
+        process: str | dict[str, Any] | None = None,
+        **others: Any,
+    ) -> RemoteClass[P, T]:
+        """The same class, whose next instances get that name (taken from whoever has it, with ``replace``).
+
+        With ``process`` they live in that process instead of their class's; ``timeout`` bounds their construction.
         """
-        local = getattr(self, "__wrapped__", None)
+        given = {"name": name, "replace": replace, "process": process, **others}
+        made: RemoteClass[P, T] = RemoteClass(
+            self.__dict__.get("__wrapped__"), self._service, self._options.merged(given)
+        )
+        made._called = self._called
+        return made
+
+    def get_or_create(self, /, *args: Any, **kwargs: Any) -> T:
+        """The instance of that name (``name=``, or ``options(name=...)``) where there is one; a new one otherwise.
+
+        >>> import roundhouse as rh
+        >>> class Cache:
+        ...     def __init__(self, size: int): self.size = size
+        ...     def get_size(self) -> int: return self.size
+        >>> RemoteCache = rh.cls(Cache).to(rh.compute("example").up_if_not())
+        >>> first = RemoteCache.get_or_create(1, name="cache")
+        >>> RemoteCache.get_or_create(2, name="cache").get_size()
+        1
+        """
+        service = self._sent()
+        options, _ = self._split(service, kwargs)
+        if options.name is None:
+            raise ValueError("get_or_create finds by name. Try: get_or_create(..., name='my-instance')")
+
+        from roundhouse import _stubs
+        from roundhouse.exceptions import NameTaken
+
+        try:
+            description = service._link.ask_node("describe", {"name": options.name})
+        except NotFound:
+            return self(*args, **kwargs)
+        if description["kind"] not in ("instance", "object"):
+            raise NameTaken(
+                f"{options.name!r} on {service.cluster.name!r} is a {description['kind']}, not an instance. "
+                "Try: another name="
+            )
+        return _stubs.stub_of(service.cluster, description)  # type: ignore[no-any-return]
+
+    def to(
+        self,
+        box: Cluster | str,
+        process: str | dict[str, Any] | None = None,
+        name: str | None = None,
+        *,
+        workers: int = 1,
+        memory: int | str | None = None,
+        cpus: int | None = None,
+        gpus: int | None = None,
+        replace: bool = False,
+        max_concurrency: int | None = None,
+        max_queue: int | None = None,
+        sync_local: bool = True,
+    ) -> RemoteClass[P, T]:
+        """Sends the class to that cluster, and returns the remote class. Its instances live in its worker.
+
+        That worker is promised ``cpus``, ``gpus`` and ``memory``; with ``process`` (a name, or create_process's
+        arguments in a dict) the class joins that one instead. Live instances, from an earlier sending, keep the code
+        that they were made from.
+        """
+        local = self.__dict__.get("__wrapped__")
         if local is None:
             raise Unsupported(f"{self!r} was found by name, and its code is not here to be sent elsewhere")
-        return RemoteClass(local, deploy(cluster_of(box), "class", local, name, replace), self._options)
+        placement = Placement(
+            name if name is not None else self._called,
+            *(process, workers, memory, cpus, gpus, replace, max_concurrency, max_queue),
+        )
+        return RemoteClass(local, deploy(cluster_of(box), "class", local, placement), self._options)
+
+    def get_or_to(
+        self, box: Cluster | str, process: str | dict[str, Any] | None = None, name: str | None = None, **placed: Any
+    ) -> RemoteClass[P, T]:
+        """The class of that name where it is there already, whoever sent it; otherwise as ``to``."""
+        cluster = cluster_of(box)
+        wanted = name or self._called or self.__name__
+
+        def make() -> Service:
+            return self.to(cluster, process, wanted, **placed)._sent()
+
+        service = _deploy.get_or_deploy(cluster, wanted, ("class", "instance", "object"), make)
+        if service.description["kind"] != "class":
+            from roundhouse import _stubs
+
+            # Runhouse's classes and instances share their names, so this finds either.
+            return _stubs.stub(service)  # type: ignore[no-any-return]
+        return RemoteClass(self.__dict__.get("__wrapped__"), service, self._options)
+
+    def _split(self, service: Service, kwargs: dict[str, Any]) -> tuple[Options, dict[str, Any]]:
+        """Our ``name``, ``process`` and ``replace`` out of the constructor's arguments, where it leaves them free."""
+        options = self._options
+        accepted = service.accepts("__init__")
+        ours = {}
+        if "name" in kwargs and "name" not in service.parameter_names("__init__"):
+            ours["name"] = kwargs["name"]
+        if "dryrun" in kwargs and accepted is not None and "dryrun" not in accepted:
+            kwargs = {key: value for key, value in kwargs.items() if key != "dryrun"}
+        if not ours:
+            return options, kwargs
+        return options.merged(ours), {key: value for key, value in kwargs.items() if key not in ours}
+
+    def _construct_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        if "name" in kwargs or "dryrun" in kwargs:
+            import inspect
+
+            try:
+                accepted = inspect.signature(self.__wrapped__).parameters
+            except (TypeError, ValueError):
+                accepted = {}  # type: ignore[assignment]
+            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+                kwargs = {
+                    key: value for key, value in kwargs.items() if key in accepted or key not in ("name", "dryrun")
+                }
+        return self.__wrapped__(*args, **kwargs)
+
+    def _sent(self) -> Service:
+        if self._service is None:
+            raise Unsupported(f"{self!r} has not been sent anywhere. Try: .to(rh.compute('NAME').up_if_not()) first")
+        return self._service
 
     def __getattr__(self, name: str) -> Any:
-        if name == "__signature__" and self.__dict__.get("_service") is not None and "__wrapped__" not in self.__dict__:
-            signature = self.__dict__["_service"].signature("__init__")
+        own = self.__dict__
+        service: Service | None = own.get("_service")
+        if service is None:
+            if "__wrapped__" in own and not name.startswith("__") and hasattr(own["__wrapped__"], name):
+                # Class methods and constants of a class that was not sent are the class's own.
+                return getattr(own["__wrapped__"], name)
+            if name in ("name", "system", "process") and "__wrapped__" in own:
+                return (own["_called"] or own["__wrapped__"].__name__) if name == "name" else None
+            raise AttributeError(f"a class that was not sent has no attribute {name!r}. Try: .to(...) first")
+        if name == "__signature__" and "__wrapped__" not in own:
+            signature = service.signature("__init__")
             if signature is not None:
                 return signature
-        raise AttributeError(f"a remote class has no attribute {name!r}; its instances have its methods")
+        described = service.description["methods"].get(name)
+        if described is not None and not name.startswith("__"):
+            if described.get("binding", "instance") != "instance":
+                return Method(service, name)
+            raise AttributeError(
+                f"{name!r} is for the instances of {service.name!r}. Try: make one, and call its {name}"
+            )
+        if name in _handle.OURS:
+            return getattr(_handle.Handle(service, self), name)
+        raise AttributeError(f"remote class {service.name!r} has no attribute {name!r}; its instances have its methods")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        local = None if self._service is not None else self.__wrapped__
+        return RemoteClass, (local, self._service, self._options)
 
     def __repr__(self) -> str:
-        called = getattr(self, "__qualname__", "?")
         if self._service is None:
-            return f"<RemoteClass {called}, not sent>"
+            return f"<RemoteClass {getattr(self, '__qualname__', '?')}, not sent>"
         return f"<RemoteClass {self._service.name!r} on {self._service.cluster.name!r}>"
 
+    def _repr_html_(self) -> str:
+        from roundhouse import _display
 
-class Instance:
-    """An object that lives in a worker; its attributes are its class's methods. Threads may call it at once.
-
-    >>> import roundhouse as rh
-    >>> class Shelf:
-    ...     def __init__(self): self.things = []
-    ...     def put(self, thing): self.things.append(thing)
-    ...     def count(self) -> int: return len(self.things)
-    >>> shelf = rh.cls(Shelf).to(rh.compute("example").up_if_not())()
-    >>> shelf.put("book")
-    >>> shelf.count()
-    1
-    >>> call = shelf.put.submit("lamp")
-    >>> call.result()
-    >>> shelf.count()
-    2
-    """
-
-    def __init__(self, service: Service) -> None:
-        self.__dict__["_rh_service"] = service
-
-    def __getattr__(self, name: str) -> RemoteMethod:
-        service: Service = self.__dict__["_rh_service"]
-        methods = service.description["methods"]
-        if name in methods and not (name.startswith("__") and name.endswith("__")):
-            # Found by ordinary lookup from now on.
-            method = self.__dict__[name] = RemoteMethod(service, name)
-            return method
-        if name.startswith("__"):
-            raise AttributeError(name)
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, methods, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise AttributeError(
-            f"{service.name!r} has no method {name!r}; it has {', '.join(sorted(methods)) or 'none'}.{hint} "
-            "(Its data stays there: a method can return it.)"
-        )
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        service: Service = self.__dict__["_rh_service"]
-        raise AttributeError(
-            f"{service.name!r} lives elsewhere, and setting {name!r} here would not reach it. Try: a method"
-        )
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        service: Service = self.__dict__["_rh_service"]
-        if "__call__" not in service.description["methods"]:
-            raise TypeError(f"{service.name!r} cannot be called: its class has no __call__")
-        return service.call("__call__", args, kwargs)
-
-    def __dir__(self) -> list[str]:
-        return sorted(self.__dict__["_rh_service"].description["methods"])
-
-    def __repr__(self) -> str:
-        service: Service = self.__dict__["_rh_service"]
-        kind = service.description.get("class") or "Instance"
-        return f"<{kind} {service.name!r} on {service.cluster.name!r}>"
-
-
-class RemoteMethod:
-    """A method of a remote object: call it, or ``submit`` it. Its signature and doc are the method's."""
-
-    def __init__(self, service: Service, name: str) -> None:
-        described = service.description["methods"][name]
-        self._service = service
-        self.__name__ = name
-        self.__qualname__ = f"{service.description.get('class') or service.name}.{name}"
-        self.__doc__ = described.get("doc") or None
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        return self._service.call(self.__name__, args, kwargs)
-
-    def submit(self, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        return self._service.submit(self.__name__, args, kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "__signature__":
-            signature = self._service.signature(self.__name__)
-            if signature is not None:
-                return signature
-        raise AttributeError(f"a remote method has no attribute {name!r}")
-
-    def __repr__(self) -> str:
-        return f"<method {self.__name__!r} of {self._service.name!r} on {self._service.cluster.name!r}>"
-
-
-class Handle:
-    """What is ours about a remote function, class or instance, out of the way of the user's own names.
-
-    ``name``, ``cluster`` and ``service`` (the node's description, a dict) say what it is.
-
-    >>> import roundhouse as rh
-    >>> remote_len = rh.function(len).to(rh.compute("example").up_if_not(), name="length")
-    >>> handle = rh.handle(remote_len)
-    >>> handle.name, handle.service["kind"]
-    ('length', 'function')
-    >>> handle.submit("call", "abc").result()
-    3
-    >>> handle.delete()
-    """
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    @property
-    def name(self) -> str:
-        """Its name on the cluster."""
-        return self._service.name
-
-    @property
-    def cluster(self) -> Cluster:
-        """Where it lives."""
-        return self._service.cluster
-
-    @property
-    def service(self) -> dict[str, Any]:
-        """The node's description: kind, worker, pid, methods (protocol/node.md)."""
-        return self._service.description
-
-    def delete(self) -> None:
-        """Removes it from the cluster. Deleting a class leaves its instances alive."""
-        self._service.cluster._link.ask_node("delete", {"name": self._service.name})
-
-    def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Call[Any]:
-        """Starts a call of any of its methods ("call" for a function)."""
-        return self._service.submit(method, args, kwargs)
-
-    def __repr__(self) -> str:
-        return f"<Handle of {self._service.description['kind']} {self.name!r} on {self.cluster.name!r}>"
-
-
-def handle(remote: Any) -> Handle:
-    """What is ours about a remote function, class or instance, whatever names its user's class has.
-
-    >>> import roundhouse as rh
-    >>> class Ours:
-    ...     def delete(self) -> str: return "the user's delete"
-    >>> ours = rh.cls(Ours).to(rh.compute("example").up_if_not())(name="ours")
-    >>> ours.delete()
-    "the user's delete"
-    >>> rh.handle(ours).delete()
-    """
-    if isinstance(remote, Instance):
-        return Handle(remote.__dict__["_rh_service"])
-    service = getattr(remote, "_service", None)
-    if not isinstance(service, Service):
-        raise TypeError(f"{remote!r} is not on any cluster. Try: .to(rh.compute('NAME').up_if_not()) first")
-    return Handle(service)
+        return _display.of_remote("RemoteClass", self)

@@ -5,42 +5,161 @@ from __future__ import annotations
 import os
 import sys
 
-from roundhouse import _serialize
+from roundhouse import _options, _serialize
 from roundhouse._call import Call
-from roundhouse.exceptions import NotSerializable, RoundhouseError, SetupError
+from roundhouse._options import DEFAULT, KEYWORDS, PREFETCH
+from roundhouse._screen import CallScreen
+from roundhouse.exceptions import RoundhouseError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from roundhouse._cluster import Cluster
+    from roundhouse._inputs import Inputs
+    from roundhouse._options import Options
+
+_GENERATORS = ("generator", "async_generator")
+
+
+async def _async_generator() -> Any:
+    yield
+
+
+# Arguments of these types stay here, and their items travel. (Importing `types` would cost every worker.)
+PUMPED: set[type] = {type(_ for _ in ()), type(_async_generator())}
 
 
 class Service:
-    __slots__ = ("_link", "cluster", "description", "encoding", "local", "name")
+    __slots__ = ("__weakref__", "_accepted", "_link", "cluster", "description", "encoding", "kinds", "name")
 
-    def __init__(self, cluster: Cluster, description: dict[str, Any], local: Callable[..., Any] | None = None) -> None:
+    def __init__(self, cluster: Cluster, description: dict[str, Any]) -> None:
         self.cluster = cluster
-        self.description = description
         self.name: str = description["name"]
-        self.local = local
         python = description.get("language", "python").startswith("python")  # "python 3.11.7"
         self.encoding = _serialize.PICKLE if python else _serialize.MSGPACK
         self._link = cluster._link
+        self.describe(description)
+
+    def describe(self, description: dict[str, Any]) -> None:
+        """Takes what the node says of it."""
+        self.description = description
+        methods = description.get("methods", {})
+        self.kinds: dict[str, str] = {name: method.get("kind", "sync") for name, method in methods.items()}
+        self._accepted: dict[str, frozenset[str] | None] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise NotSerializable(
-            f"service {self.name!r} cannot be an argument, nor used by code that is sent, in this version. "
-            f"Try: send its name, and rh.compute({self.cluster.name!r}).get({self.name!r}) there"
-        )
+        return revive, (self.cluster.name, self._link.socket_path, self.description)
 
-    def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self._link.call(self.name, method, self.encoding, self.parts_of(method, args, kwargs))
+    # Calls.
 
-    def submit(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call[Any]:
+    def invoke(self, method: str, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call as a user writes it: what comes of it depends on what is called, and on the options."""
+        if kwargs and not KEYWORDS.isdisjoint(kwargs):
+            options, kwargs = self.split(method, options, kwargs)
+        kind = self.kinds.get(method, "sync")
+        if options is DEFAULT and kind == "sync":
+            return self.call(method, options, args, kwargs)
+        if options.remote:
+            if kind == "async" and options.run_async is not False:
+                return _awaited(self, method, options, args, kwargs)
+            kept = self.keep(method, options, args, kwargs)
+            return kept if options.run_async else result_of(kept)
+        if kind in _GENERATORS:
+            return self.stream(method, options, args, kwargs)
+        if kind == "async" and options.run_async is not False:
+            return _awaited(self, method, options, args, kwargs)
+        if options.run_async:
+            return self.submit(method, options, args, kwargs)
+        return self.call(method, options, args, kwargs)
+
+    def call(self, method: str, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Calls and waits, whatever kind of method it is."""
+        if pumped(args, kwargs):
+            return result_of(self._start(method, options, args, kwargs, waited=True))
         parts = self.parts_of(method, args, kwargs)
-        return Call(self._link, self.name, method, self._link.start(self.name, method, self.encoding, parts))
+        if options is DEFAULT:
+            return self._link.call(self.name, method, self.encoding, parts)
+        silent = not options.stream_logs
+        return self._link.call(self.name, method, self.encoding, parts, options.timeout, options.kill, silent)
+
+    def submit(self, method: str, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Starts a call: a Call, or the Stream of a generator."""
+        if kwargs and not KEYWORDS.isdisjoint(kwargs):
+            options, kwargs = self.split(method, options, kwargs)
+        if options is not DEFAULT and options.remote:
+            return self.keep(method, options, args, kwargs)
+        if self.kinds.get(method) in _GENERATORS:
+            return self.stream(method, options, args, kwargs)
+        if options is DEFAULT and not pumped(args, kwargs):
+            screen = CallScreen()
+            parts = self.parts_of(method, args, kwargs)
+            return Call(self, method, self._link.start(self.name, method, self.encoding, parts, screen), screen)
+        return self._start(method, options, args, kwargs)
+
+    def stream(self, method: str, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Starts a generator: the Stream of what it yields."""
+        from roundhouse import _inputs, _stream
+
+        prefetch = options.prefetch
+        if prefetch is None:
+            sends = self.description.get("methods", {}).get(method, {}).get("sends", False)
+            prefetch = 0 if sends else PREFETCH
+        args, kwargs, inputs = _inputs.taken_apart(args, kwargs, waited=False)
+        screen = CallScreen(not options.stream_logs)
+        parts = self.parts_of(method, args, kwargs)
+        started = self._link.start(
+            self.name, method, self.encoding, parts, screen, options.timeout, options.kill, prefetch, False
+        )
+        if inputs is not None:
+            inputs.pump(started)
+        return _stream.Stream(self, method, started, screen, prefetch)
+
+    def _start(
+        self,
+        method: str,
+        options: Options,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        waited: bool = False,
+    ) -> Call[Any]:
+        inputs: Inputs | None = None
+        if pumped(args, kwargs):
+            from roundhouse import _inputs
+
+            args, kwargs, inputs = _inputs.taken_apart(args, kwargs, waited)
+        screen = CallScreen(not options.stream_logs)
+        parts = self.parts_of(method, args, kwargs)
+        started = self._link.start(self.name, method, self.encoding, parts, screen, options.timeout, options.kill)
+        if inputs is not None:
+            inputs.pump(started)
+        return Call(self, method, started, screen)
+
+    def keep(self, method: str | None, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call[Any]:
+        """A call whose value stays there, as an object or (without `method`) a new instance: the Call of its stub."""
+        called = method or "__init__"
+        if pumped(args, kwargs):
+            raise Unsupported(
+                f"{self.name}.{called} cannot take a generator where its value stays on the cluster. "
+                "Try: pass a list of its items"
+            )
+        from roundhouse import _json, _stubs
+
+        request = {
+            "class": self.name,
+            "method": method,
+            "name": options.name,
+            "replace": bool(options.replace),
+            "encoding": self.encoding,
+            "process": _process(self.cluster, options.process),
+        }
+        screen = CallScreen(not options.stream_logs)
+        parts = [_json.encode(request), *self.parts_of(called, args, kwargs)]
+        started = self._link.start("_node", "create", _serialize.JSON, parts, screen, options.timeout, options.kill)
+        return Call(self, called, started, screen, lambda description: _stubs.stub_of(self.cluster, description))
+
+    # Arguments.
 
     def parts_of(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         try:
@@ -56,6 +175,27 @@ class Service:
         assert error is not None
         raise _blame.call_not_serializable(args, kwargs, self.parameter_names(method), error) from None
 
+    def split(self, method: str, options: Options, kwargs: dict[str, Any]) -> tuple[Options, dict[str, Any]]:
+        """Runhouse's keywords out of the arguments, where the method's signature leaves them free."""
+        accepted = self.accepts(method)
+        if accepted is None:
+            return options, kwargs
+        ours = {name: kwargs[name] for name in KEYWORDS if name in kwargs and name not in accepted}
+        if not ours:
+            return options, kwargs
+        theirs = {name: value for name, value in kwargs.items() if name not in ours}
+        return options.merged(ours), theirs
+
+    def accepts(self, method: str) -> frozenset[str] | None:
+        """The names of the method's parameters; None where it takes any keyword, or nobody knows."""
+        try:
+            return self._accepted[method]
+        except KeyError:
+            pass
+        signature = self.signature(method)
+        accepted = self._accepted[method] = None if signature is None else _options.keywords_of(signature)
+        return accepted
+
     def parameter_names(self, method: str) -> Sequence[str]:
         signature = self.signature(method)
         return [] if signature is None else list(signature.parameters)
@@ -68,44 +208,59 @@ class Service:
         return _signature.parse(text) if text else None
 
 
-def deploy(cluster: Cluster, kind: str, target: Any, name: str | None, replace: bool) -> Service:
-    """Sends a function or a class to a worker of its own, and returns the service that it is there."""
-    if not sys.executable:
-        raise SetupError(
-            "sys.executable is empty, so the worker's interpreter is not known. Try: set it before sending"
-        )
-    called = getattr(target, "__name__", None) or type(target).__name__
-    link = cluster._link
-    started = link.ask_node("start", {"command": _command(target), "env": dict(os.environ), "cwd": _folder()})
+def pumped(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """True when an argument is a generator."""
+    for value in args:
+        if type(value) in PUMPED:
+            return True
+    if kwargs:
+        for value in kwargs.values():
+            if type(value) in PUMPED:
+                return True
+    return False
+
+
+def revive(cluster_name: str, socket_path: str, description: dict[str, Any]) -> Service:
+    """A service that came as an argument, or in code that was sent: called through its node's socket."""
+    from roundhouse._cluster import Cluster
+
+    cluster = Cluster(cluster_name)
+    # $ROUNDHOUSE_STATE may be another one here.
+    cluster._socket_path = socket_path
+    return Service(cluster, description)
+
+
+def resolve(service: Service) -> Any:
+    """The object itself, where the service lives in this process; a copy of it elsewhere."""
+    from roundhouse import _context
+
+    if service._link.socket_path == os.environ.get("ROUNDHOUSE_SOCKET"):
+        try:
+            return _context.local_object(service.name)
+        except LookupError:
+            pass
+    return service.call("@fetch", DEFAULT, (), {})
+
+
+async def _awaited(
+    service: Service, method: str, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    return await service.submit(method, options, args, kwargs)
+
+
+def result_of(call: Call[Any]) -> Any:
+    """Waits as a plain call does: Ctrl-C cancels it."""
     try:
-        # While the worker starts.
-        parts = _serialize.dumps(target)
+        return call.result()
     except BaseException as error:
-        link.ask_node("abandon", started)
         if not isinstance(error, Exception):
-            raise
-        from roundhouse import _blame
-
-        raise _blame.not_serializable(f"{kind} {called!r}", target, error) from None
-    request = {
-        "name": name if name is not None else called.strip("<>"),
-        "kind": kind,
-        "workers": started["workers"],
-        "source": {"sys_path": [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]},
-        "replace": replace,
-    }
-    return Service(cluster, link.ask_node("deploy", request, parts), target)
+            call.cancel()
+        raise
 
 
-def _command(target: Any) -> list[str]:
-    worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_worker", "__main__.py")
-    # Code that travels by value needs cloudpickle there, which the worker can import while the code is encoded here.
-    by_value = getattr(target, "__module__", None) == "__main__" or "<" in getattr(target, "__qualname__", "")
-    return [sys.executable, worker, *(["cloudpickle"] if by_value else [])]
+def _process(cluster: Cluster, process: Any) -> str | None:
+    if process is None:
+        return None
+    from roundhouse import _deploy
 
-
-def _folder() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # Deleted under us; the worker needs some folder.
-        return "/"
+    return _deploy.process_on(cluster, process, None)

@@ -102,6 +102,10 @@ class Runner:
     def services(self) -> list[str]:
         return list(self._services)
 
+    def object_of(self, name: str) -> Any:
+        """What lives here by that name, for an argument that is to be the object itself."""
+        return self._services[name].target
+
     # A user's call.
 
     def _call(
@@ -331,6 +335,7 @@ def main() -> None:
     sys.argv = [""]
     _context.worker_id = worker_id
     runner = Runner()
+    _context.local_object = runner.object_of
     output.install()
     code = 0
     try:

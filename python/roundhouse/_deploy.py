@@ -1,0 +1,215 @@
+"""Sending a function, a class or an object to a cluster: into workers of its own, or into a process that is there."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from roundhouse import _options, _serialize
+from roundhouse._service import Service
+from roundhouse.exceptions import NotFound, SetupError, WrongArguments
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from roundhouse._cluster import Cluster
+
+_told_of_memory = False
+
+
+class Placement:
+    """Where and how a service is to live, as `.to(...)` was told."""
+
+    __slots__ = ("cpus", "gpus", "max_concurrency", "max_queue", "memory", "name", "process", "replace", "workers")
+
+    def __init__(
+        self,
+        name: str | None = None,
+        process: str | dict[str, Any] | None = None,
+        workers: int = 1,
+        memory: int | str | None = None,
+        cpus: int | None = None,
+        gpus: int | None = None,
+        replace: bool = False,
+        max_concurrency: int | None = None,
+        max_queue: int | None = None,
+    ) -> None:
+        self.name = name
+        self.process = process
+        self.replace = replace
+        self.workers: int = _options.whole("workers", workers, 1) or 1
+        self.memory = None if memory is None else _options.bytes_of(memory)
+        self.cpus = _options.whole("cpus", cpus)
+        self.gpus = _options.whole("gpus", gpus)
+        self.max_concurrency = _options.whole("max_concurrency", max_concurrency)
+        self.max_queue = _options.whole("max_queue", max_queue)
+
+    def check(self, kind: str, name: str) -> None:
+        if kind != "function" and self.workers > 1:
+            raise WrongArguments(
+                f"workers={self.workers} is for functions: an {'instance' if kind == 'object' else 'object'} of "
+                f"{name!r} lives in one process, and calls to it go there. Try: leave workers= out, or .replicate()"
+            )
+        caps = {"memory": self.memory, "cpus": self.cpus, "gpus": self.gpus}
+        given = [cap for cap, value in caps.items() if value is not None]
+        if self.process is not None and given:
+            raise WrongArguments(
+                f"{given[0]}= caps a worker that .to() makes, and process= names one that has its own caps. "
+                f"Try: process={{'name': ..., 'compute': {{...}}}}, or leave process= out"
+            )
+        if self.process is not None and self.workers > 1:
+            raise WrongArguments(
+                f"workers={self.workers} makes worker processes of {name!r}'s own, and process= names one that is "
+                "shared. Try: leave one of them out"
+            )
+
+
+def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement) -> Service:
+    """Sends a function, a class or an object there, and returns the service that it is there."""
+    if not sys.executable:
+        raise SetupError(
+            "sys.executable is empty, so the worker's interpreter is not known. Try: set it before sending"
+        )
+    called = getattr(target, "__name__", None) or type(target).__name__
+    name = placement.name if placement.name is not None else called.strip("<>")
+    placement.check(kind, name)
+    _tell_of_memory(placement.memory)
+    request: dict[str, Any] = {
+        "name": name,
+        "kind": kind,
+        "source": {"sys_path": [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]},
+        "encoding": _serialize.PICKLE,
+        "replace": bool(placement.replace),
+        "max_concurrency": placement.max_concurrency or 0,
+        "max_queue": placement.max_queue or 0,
+    }
+    if placement.process is not None:
+        request["process"] = process_on(cluster, placement.process, f"{name}_process")
+        parts = _encoded(kind, called, target)
+        return Service(cluster, cluster._link.ask_node("deploy", request, parts))
+    link = cluster._link
+    started = link.ask_node("start", _start_request(target, placement))
+    try:
+        # While the workers start.
+        parts = _encoded(kind, called, target)
+    except BaseException:
+        link.ask_node("abandon", started)
+        raise
+    request["workers"] = started["workers"]
+    return Service(cluster, link.ask_node("deploy", request, parts))
+
+
+def get_or_deploy(cluster: Cluster, name: str, kinds: tuple[str, ...], make: Callable[[], Service]) -> Service:
+    """The service of that name, if it is there; what `make` sends otherwise."""
+    try:
+        description = cluster._link.ask_node("describe", {"name": name})
+    except NotFound:
+        return make()
+    if description["kind"] not in kinds:
+        from roundhouse.exceptions import NameTaken
+
+        raise NameTaken(
+            f"{name!r} on {cluster.name!r} is {_article(description['kind'])}, not {_article(kinds[0])}. "
+            "Try: another name=, or .to(..., replace=True)"
+        )
+    return Service(cluster, description)
+
+
+def process_on(cluster: Cluster, process: str | dict[str, Any], default_name: str | None) -> str:
+    """The name of a process that is there now: made, where there was none."""
+    if isinstance(process, str):
+        cluster.ensure_process_created(process)
+        return process
+    if not isinstance(process, dict):
+        raise TypeError(
+            f"process= is a process's name, or the arguments of create_process in a dict, not {type(process).__name__}"
+        )
+    arguments = dict(process)
+    name = arguments.pop("name", None) or default_name
+    if name is None:
+        raise WrongArguments("process= is a dict without 'name'. Try: {'name': 'my-process', ...}")
+    cluster.ensure_process_created(name, **arguments)
+    return str(name)
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[:1] in "aeiou" else f"a {kind}"
+
+
+def _encoded(kind: str, called: str, target: Any) -> list[Any]:
+    try:
+        return _serialize.dumps(_importable(target))
+    except Exception as error:
+        from roundhouse import _blame
+
+        raise _blame.not_serializable(f"{kind} {called!r}", target, error) from None
+
+
+def _start_request(target: Any, placement: Placement) -> dict[str, Any]:
+    return {
+        "command": command(target),
+        "env": dict(os.environ),
+        "cwd": folder(),
+        "count": placement.workers,
+        "cpus": placement.cpus,
+        "gpus": placement.gpus,
+        "memory": placement.memory,
+    }
+
+
+class _Decorated:
+    """Something importable whose name there belongs to the Function or RemoteClass that a decorator made of it."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module = module
+        self.name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _undecorated, (self.module, self.name)
+
+
+def _importable(target: Any) -> Any:
+    module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", "")
+    if module in (None, "__main__") or module not in sys.modules or not name.isidentifier():
+        return target
+    found = getattr(sys.modules[module], name, None)
+    if found is not target and getattr(found, "__wrapped__", None) is target and hasattr(found, "_service"):
+        return _Decorated(module, name)
+    return target
+
+
+def _undecorated(module: str, name: str) -> Any:
+    from importlib import import_module
+
+    return getattr(import_module(module), name).__wrapped__
+
+
+def command(target: Any = None) -> list[str]:
+    """What starts a worker."""
+    worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_worker", "__main__.py")
+    # Code that travels by value needs cloudpickle there, which the worker can import while the code is encoded here.
+    by_value = getattr(target, "__module__", None) == "__main__" or "<" in getattr(target, "__qualname__", "")
+    return [sys.executable, worker, *(["cloudpickle"] if by_value else [])]
+
+
+def folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # Deleted under us; the worker needs some folder.
+        return "/"
+
+
+def _tell_of_memory(memory: int | None) -> None:
+    global _told_of_memory
+    if memory is None or _told_of_memory:
+        return
+    _told_of_memory = True
+    import warnings
+
+    warnings.warn(
+        f"memory={memory} bytes is recorded and counted against what the cluster has, but this version does not "
+        "enforce it: a worker that takes more is not stopped",
+        stacklevel=4,
+    )

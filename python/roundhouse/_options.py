@@ -1,0 +1,139 @@
+"""What `.options(...)`, and Runhouse's keywords on a call, say about how a call is made."""
+
+from __future__ import annotations
+
+from roundhouse.exceptions import Unsupported, WrongArguments
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Runhouse's, accepted on the call itself where the user's own signature leaves them free.
+KEYWORDS = frozenset(("stream_logs", "run_name", "remote", "run_async", "save"))
+
+PREFETCH = 1024
+
+_FIELDS = {
+    "timeout": None,
+    "kill": False,
+    "name": None,
+    "replace": False,
+    "process": None,
+    "stream_logs": True,
+    "run_async": None,
+    "remote": False,
+    "prefetch": None,
+}
+
+
+class Options:
+    """How a call is made. Never changed: `merged` gives another."""
+
+    __slots__ = tuple(_FIELDS)
+
+    timeout: float | None
+    kill: bool
+    name: str | None
+    replace: bool
+    process: str | None
+    stream_logs: bool
+    run_async: bool | None
+    remote: bool
+    prefetch: int | None
+
+    def __init__(self) -> None:
+        for field, default in _FIELDS.items():
+            setattr(self, field, default)
+
+    def merged(self, given: dict[str, Any]) -> Options:
+        """These, with what is given laid over them."""
+        made = Options()
+        for field in _FIELDS:
+            setattr(made, field, getattr(self, field))
+        for field, value in given.items():
+            if field in _FIELDS:
+                setattr(made, field, value)
+            elif field not in ("run_name", "retries", "save"):
+                raise WrongArguments(_unknown(field))
+        if given.get("retries"):
+            raise Unsupported(
+                "retries= belongs to runs, which this version does not have yet. "
+                "Try: catch what the call raises, and call again"
+            )
+        run_name = given.get("run_name")
+        if run_name is not None:
+            if not made.remote:
+                raise Unsupported(
+                    f"run_name={run_name!r} would make the call a run, which this version does not have yet. "
+                    "Try: leave it out, or remote=True beside it, which keeps the result under that name"
+                )
+            made.name = run_name
+        made._check()
+        return made
+
+    def _check(self) -> None:
+        timeout, prefetch = self.timeout, self.prefetch
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0):
+            raise ValueError(f"timeout= is a number of seconds, or None for no deadline, not {timeout!r}")
+        if prefetch is not None and (isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0):
+            raise ValueError(f"prefetch= is how many items may be under way, 0 or more, not {prefetch!r}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        changed = {field: getattr(self, field) for field in _FIELDS if getattr(self, field) != _FIELDS[field]}
+        return (revive, (changed,)) if changed else (revive, ())
+
+
+DEFAULT = Options()
+
+
+def revive(given: dict[str, Any] | None = None) -> Options:
+    return DEFAULT.merged(given) if given else DEFAULT
+
+
+def _unknown(field: str) -> str:
+    from difflib import get_close_matches
+
+    known = [*_FIELDS, "run_name", "retries"]
+    close = get_close_matches(field, known, 1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f".options() has no option {field!r}; it has {', '.join(known)}.{hint}"
+
+
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+_BINARY_UNITS = {"ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
+
+
+def bytes_of(memory: int | str) -> int:
+    """ "2GiB", "512 MB" or a number of bytes, as bytes."""
+    if isinstance(memory, int) and not isinstance(memory, bool):
+        if memory <= 0:
+            raise ValueError(f"memory={memory!r} is no amount of memory. Try: memory='1GiB'")
+        return memory
+    if not isinstance(memory, str):
+        raise TypeError(f"memory= is text like '1GiB', or a number of bytes, not {type(memory).__name__}")
+    text = memory.strip().lower()
+    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    unit = text[len(digits) :].strip().removesuffix("bytes").removesuffix("b")
+    factor = _BINARY_UNITS.get(unit) or _UNITS.get(unit)
+    try:
+        amount = float(digits)
+    except ValueError:
+        amount = 0.0
+    if factor is None or not 0 < amount < 1e15:
+        raise ValueError(f"memory={memory!r} is no amount of memory. Try: '512MiB', '2GiB', or a number of bytes")
+    return int(amount * factor)
+
+
+def whole(what: str, value: int | None, least: int = 0) -> int | None:
+    """A count that somebody gave: a whole number, or None."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise ValueError(f"{what}= is a whole number of at least {least}, not {value!r}")
+    return value
+
+
+def keywords_of(signature: Any) -> frozenset[str] | None:
+    """The names that the user's function takes; None where it takes any keyword."""
+    parameters = signature.parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(parameter.name for parameter in parameters)
