@@ -72,8 +72,9 @@ inline constexpr milliseconds k_cancel_grace{2'000};
 inline constexpr microseconds k_spin{60};
 // A call that lasts longer than this, give or take, gives up the right to read its worker's socket.
 inline constexpr microseconds k_watch_tick{200};
+inline constexpr microseconds k_watch_tick_max{5'000};
 // Calls and results that come in quick succession leave together, at most this much (and the timer's slack) later.
-inline constexpr microseconds k_gather{50};
+inline constexpr microseconds k_gather{200};
 inline constexpr std::size_t k_gather_bytes = 16 * 1024;
 // Items of one generator that come faster than this leave together.
 inline constexpr microseconds k_items_gather{200};

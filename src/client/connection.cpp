@@ -144,7 +144,7 @@ void Connection::flush() {
 void Connection::hand_over() {
     if (reading_) return;
     if (background_needed()) {
-        background_wake_.notify_one();
+        if (!napping_ || !followers_.empty()) background_wake_.notify_one();
     } else if (!followers_.empty()) {
         followers_.front()->poked = true;
         followers_.front()->wake.notify_one();
@@ -381,8 +381,16 @@ std::string Connection::session() const {
 void Connection::background() {
     std::unique_lock lock(mutex_);
     std::size_t seen = activity_;
+    std::size_t napped = activity_;
     bool quiet = false;
     while (!lost_) {
+        if (background_needed() && followers_.empty() && napped != activity_) {
+            napped = activity_;
+            napping_ = true;
+            background_wake_.wait_for(lock, k_nap, [&] { return lost_ || !followers_.empty(); });
+            napping_ = false;
+            continue;
+        }
         if (background_needed()) {
             Read read = Read::progress;
             // Where many wait, spinning would take the processor from those who have their answer.

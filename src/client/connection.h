@@ -26,6 +26,8 @@ class Pending;
 // comes just before a read would be lost on it.
 inline constexpr std::chrono::milliseconds k_signal_slice{100};
 inline constexpr std::size_t k_followers_many = 2;
+// A thread that has waited will soon wait again, and reads what comes meanwhile; after this long the background thread does.
+inline constexpr std::chrono::milliseconds k_nap{1};
 
 class Connection final : public Client, public std::enable_shared_from_this<Connection>, private rpc::BlockingLink::Receiver {
 public:
@@ -103,6 +105,7 @@ private:
     std::size_t observed_ = 0;   // outstanding calls with an Observer
     std::size_t activity_ = 0;   // counts waits, so that the background thread stays away from a busy socket
     bool reading_ = false;
+    bool napping_ = false;       // the background thread looks again by itself
     bool lost_ = false;
     Error why_lost_;
     std::condition_variable background_wake_;
@@ -159,7 +162,6 @@ private:
 
 template <class Ready>
 WaitEnd Connection::wait(Waiting& waiting, Deadline deadline, Waiter* waiter, Ready ready) {
-    if (link_->has_queued()) link_->flush_queued();
     std::unique_lock lock(mutex_);
     ++activity_;
     const auto leave = [&](WaitEnd end) {
@@ -168,6 +170,13 @@ WaitEnd Connection::wait(Waiting& waiting, Deadline deadline, Waiter* waiter, Re
     };
     for (;;) {
         if (ready(lock)) return leave(WaitEnd::done);
+        if (link_->has_queued()) {
+            // What waits for company may be what the answer waits for.
+            lock.unlock();
+            link_->flush_queued();
+            lock.lock();
+            continue;
+        }
         if (deadline && std::chrono::steady_clock::now() >= *deadline) return leave(WaitEnd::deadline);
         bool ask = false;
         if (!reading_ && !lost_) {

@@ -94,6 +94,10 @@ private:
     bool reading_ = false;
     std::uint64_t runs_ = 0;
     std::uint64_t held_run_ = 0;
+    // How long a call may hold the right to read. Where calls are short but threads wait for their turn on the processor or for
+    // Python's lock, taking it away only makes more threads compete: it grows then, and shrinks with a call that really lasts.
+    std::chrono::nanoseconds tick_{limits::k_watch_tick};
+    Clock::time_point taken_at_{};
     bool ended_ = false;
     Error why_ended_;
 };
@@ -240,6 +244,9 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     if (holding && held_run_ == run) {
         held_run_ = 0;
         reading_ = false;
+    } else if (holding) {
+        const bool brief = Clock::now() - taken_at_ < limits::k_watch_tick_max;
+        tick_ = brief ? std::min<std::chrono::nanoseconds>(2 * tick_, limits::k_watch_tick_max) : limits::k_watch_tick;
     }
 }
 
@@ -318,6 +325,7 @@ void HostImpl::watch(Lock& lock) {
         if (held_run_ != 0 && held_run_ == alarm_run_) {
             held_run_ = 0;
             reading_ = false;
+            taken_at_ = Clock::now();
             return;
         }
     }
@@ -326,7 +334,7 @@ void HostImpl::watch(Lock& lock) {
 void HostImpl::set_alarm() {
     alarm_set_ = true;
     alarm_run_ = held_run_;
-    alarm_.set(limits::k_watch_tick);
+    alarm_.set(tick_);
 }
 
 void HostImpl::send_result(std::uint64_t id, Outcome outcome, bool gather) {
