@@ -76,9 +76,9 @@ if(ROUNDHOUSE_BINDING AND binding_sources)
   install(TARGETS _engine LIBRARY DESTINATION roundhouse)
 endif()
 
-# The C++ SDK: one archive, public headers only.
+# The C++ SDK: one archive, public headers only. It saves no names, and so needs no SQLite.
 set(sdk_objects "")
-foreach(layer sdk client worker launch registry rpc sync shm process wire net base third_party)
+foreach(layer sdk client worker launch rpc sync shm process wire net base third_party)
   if(TARGET rh_${layer})
     get_target_property(type rh_${layer} TYPE)
     if(type STREQUAL "STATIC_LIBRARY")

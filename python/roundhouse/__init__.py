@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from roundhouse._call import Call
     from roundhouse._call import Call as FutureModule
     from roundhouse._cluster import Cluster, compute
+    from roundhouse._cluster import Cluster as OnDemandCluster
     from roundhouse._cluster import compute as cluster
+    from roundhouse._cluster import compute as ondemand_cluster
+    from roundhouse._configs import configs
     from roundhouse._engine import version as __version__
     from roundhouse._function import Function, function
     from roundhouse._function import function as fn
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from roundhouse._module import RemoteClass, cls
     from roundhouse._module import cls as module
     from roundhouse._module_base import Module
+    from roundhouse._registry import exists, load
     from roundhouse._stream import Stream
     from roundhouse._stream import Stream as AsyncGeneratorModule
     from roundhouse._stream import Stream as GeneratorModule
@@ -73,6 +77,7 @@ __all__ = [
     "NotAllowed",
     "NotFound",
     "NotSerializable",
+    "OnDemandCluster",
     "OutOfMemory",
     "ProtocolError",
     "RemoteClass",
@@ -88,11 +93,16 @@ __all__ = [
     "cls",
     "cluster",
     "compute",
+    "configs",
+    "exists",
     "fn",
     "function",
     "gather",
     "handle",
+    "here",
+    "load",
     "module",
+    "ondemand_cluster",
 ]
 
 # Where a name is found, if not in `exceptions` under the same name.
@@ -107,6 +117,7 @@ _WHERE = {
     "Instance": "_instance.Instance",
     "Method": "_method.Method",
     "Module": "_module_base.Module",
+    "OnDemandCluster": "_cluster.Cluster",
     "RemoteClass": "_module.RemoteClass",
     "Stream": "_stream.Stream",
     "__version__": "_engine.version",
@@ -114,15 +125,24 @@ _WHERE = {
     "cls": "_module.cls",
     "cluster": "_cluster.compute",
     "compute": "_cluster.compute",
+    "configs": "_configs.configs",
+    "exists": "_registry.exists",
     "fn": "_function.function",
     "function": "_function.function",
     "gather": "_many.gather",
     "handle": "_handle.handle",
+    "load": "_registry.load",
     "module": "_module.cls",
+    "ondemand_cluster": "_cluster.compute",
 }
 
 
 def __getattr__(name: str) -> object:
+    if name == "here":
+        from roundhouse import _here
+
+        # Not kept: it is the cluster inside of which whoever asks runs just now.
+        return _here.here()
     if name not in __all__:
         raise AttributeError(f"module 'roundhouse' has no attribute {name!r}")
     from importlib import import_module

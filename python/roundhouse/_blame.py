@@ -30,6 +30,8 @@ _ADVICE: dict[str, str] = {
 def not_serializable(what: str, value: Any, error: BaseException) -> NotSerializable:
     """The exception to raise when `value`, which the message calls `what`, could not be pickled."""
     path, culprit, reason = _find(what, value, error)
+    if isinstance(reason, NotSerializable):  # Something of ours, which says itself what to do.
+        return NotSerializable(f"cannot send {path}: {reason.message}", path=path)
     return _describe(path, culprit, reason)
 
 
@@ -74,6 +76,8 @@ def _find(path: str, value: Any, error: BaseException) -> tuple[str, Any, BaseEx
     seen: set[int] = set()
     for _ in range(_DEPTH_MAX):
         seen.add(id(value))
+        if isinstance(error, NotSerializable) and not isinstance(value, (dict, list, tuple, set, frozenset)):
+            break
         for child_path, child in _children(path, value):
             if id(child) in seen:
                 continue

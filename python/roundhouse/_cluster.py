@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 
 from roundhouse import _engine
-from roundhouse._link import Link, link_to
-from roundhouse.exceptions import LaunchError, Unsupported, from_engine
+from roundhouse._elsewhere import Elsewhere
+from roundhouse._objects import Objects
+from roundhouse._sizes import Sizes
+from roundhouse.exceptions import InvalidName, LaunchError, NotFound, Unsupported, from_engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from types import TracebackType
-    from typing import Any
+    from typing import Any, TypeAlias, overload
+
+    # Within the class `list` is its method.
+    Rows: TypeAlias = list[dict[str, Any]]
+    Texts: TypeAlias = list[str]
 
 _UP_SECONDS = 30.0
 _DOWN_SECONDS = 30.0
@@ -26,46 +33,75 @@ _LAUNCHERS = {
     "another launcher": "launcher",
 }
 _LAUNCHED = {argument: meant for meant, arguments in _LAUNCHERS.items() for argument in arguments.split()}
-# What shapes a local cluster too, one day.
-_SHAPING = ("num_cpus", "gpus", "memory", "image")
+_SIZES = ("num_cpus", "gpus", "memory")
 # Runhouse's, which changed nothing that matters here.
 _IGNORED = ("den_auth", "load_from_den", "dryrun")
+# What a configuration has besides, which says nothing that is asked for.
+_DESCRIBED = ("name", "resource_type", "resource_subtype", "state_folder", "autostop_mins", "ips")
+# They mean something else wherever Runhouse takes a cluster's name.
+_RESERVED = ("file", "s3", "gs", "azure", "here")
+
+
+class _NoSuchArgument(TypeError, ValueError):
+    """Python's exception for an unknown argument, and Runhouse's."""
 
 
 def compute(name: str, **arguments: Any) -> Cluster:
     """The cluster of that name on this machine, up or not. ``rh.cluster`` is the same function.
 
-    Raises InvalidName for a name that a cluster cannot have, LaunchError for arguments that ask for compute elsewhere
-    and Unsupported for those that this version does not act on.
+    ``num_cpus``, ``gpus`` and ``memory`` ("2GiB", or bytes) say how much of the machine it has to give to its workers
+    once it is launched: a number, or "4+" for all of a machine that has as many. Without them it is what was saved
+    under that name, and else the machine. Of memory it is only counted what workers ask for; nothing enforces it yet.
+
+    Raises InvalidName for a name that a cluster cannot have, LaunchError for arguments that ask for compute elsewhere,
+    ValueError when it is up with other sizes than those, and Unsupported for what this version does not act on.
 
     >>> import roundhouse as rh
     >>> box = rh.compute("example").up_if_not()
     >>> rh.function(len).to(box)([1, 2, 3])
     3
     """
-    for argument, value in arguments.items():
-        if value is None or argument in _IGNORED:
+    from roundhouse import _registry
+
+    name = _registry.plain_name(name)
+    if name in _RESERVED:
+        raise InvalidName(f"a cluster cannot be called {name!r}, which means something else. Try: another name")
+    given = {argument: value for argument, value in arguments.items() if value is not None and argument not in _IGNORED}
+    _check_arguments(name, given)
+    asked = {size: given[size] for size in _SIZES if size in given}
+    if "memory" in asked:
+        from roundhouse import _sizes
+
+        _sizes.warn_of_memory(f"rh.compute({name!r}, memory={asked['memory']!r})", stacklevel=3)
+    saved = _registry.warned(lambda: _registry.find_cluster(name), None) or {}
+    box = Cluster(name, {**{size: saved[size] for size in _SIZES if size in saved}, **asked})
+    if asked and box.is_up():
+        box._check_sizes(Sizes(asked))
+    return box
+
+
+def _check_arguments(name: str, given: dict[str, Any]) -> None:
+    for argument, value in given.items():
+        if argument in _SIZES or (argument, value) == ("launcher", "local"):
             continue
-        if argument in _SHAPING:
+        if argument == "image":
             raise Unsupported(
-                f"rh.compute({name!r}, {argument}=...) is not yet supported by this version: "
-                f"nothing would enforce it. Try: leave {argument!r} out"
+                f"rh.compute({name!r}, image=...) is not yet supported by this version. Workers use the environment of "
+                "whoever sends the code. Try: install there what the image would have"
             )
         if argument in _LAUNCHED:
             raise LaunchError(
                 f"rh.compute({name!r}, {argument}=...) means {_LAUNCHED[argument]}, "
                 f"which is not yet supported by this version. Try: rh.compute({name!r}) for a cluster on this machine"
             )
-        known = [*_LAUNCHED, *_SHAPING]
         from difflib import get_close_matches
 
-        close = get_close_matches(argument, known, 1)
+        close = get_close_matches(argument, [*_LAUNCHED, *_SIZES, "image"], 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise TypeError(f"rh.compute() has no argument {argument!r}.{hint}")
-    return Cluster(name)
+        raise _NoSuchArgument(f"rh.compute() has no argument {argument!r}.{hint}")
 
 
-class Cluster:
+class Cluster(Objects, Elsewhere):
     """Compute with a name. All clusters of one name in a process share one connection.
 
     As a context manager it launches what is not up, and on the way out gives back only what it launched.
@@ -78,69 +114,383 @@ class Cluster:
     False
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, asked: dict[str, Any] | None = None) -> None:
         if not isinstance(name, str):
             raise TypeError(f"the name of a cluster is text, not {type(name).__name__}")
         self.name = name
+        self._sizes = Sizes(asked or {})
+        self._launched_here = False
+        self._locate()
+
+    @classmethod
+    def _at(cls, name: str, state_folder: str, socket_path: str) -> Cluster:
+        """One that is known by its socket, whatever this process's environment makes of its name."""
+        box = cls.__new__(cls)
+        box.name, box.state_folder, box._socket_path = name, state_folder, socket_path
+        box._sizes = Sizes({})
+        box._launched_here = False
+        return box
+
+    def _locate(self) -> None:
         try:
-            self.state_folder, self._socket_path = _engine.locate_local(name)
+            self.state_folder, self._socket_path = _engine.locate_local(self.name)
         except _engine.EngineError as error:
             raise from_engine(error.code, error.message, error.facts) from None
-        self._launched_here = False
 
-    @property
-    def _link(self) -> Link:
-        return link_to(self.name, self._socket_path)
+    def _follow(self) -> None:
+        """Takes the name that the cluster has now: any process may have renamed it."""
+        if os.path.isdir(self.state_folder):
+            self.name = self._link.cluster_name = _engine.name_local(self.state_folder)
+
+    # Up and down.
 
     def up_if_not(self, verbose: bool = True) -> Cluster:
         """Launches the cluster unless it is up, and returns it. LaunchError says why it could not be."""
+        if self.is_up():
+            self._check_sizes(self._sizes)
+            return self
+        self._follow()
+        sizes = self._sizes.for_launch(self.name)
         try:
-            if not _engine.is_up_local(self.name):
-                # A connection that is left from before belongs to a daemon that is gone.
-                self._link.close()
-                _engine.up_local(self.name, _daemon_binary(), _UP_SECONDS)
+            # A connection that is left from before belongs to a daemon that is gone.
+            self._link.close()
+            self._locate()
+            _engine.up_local(self.name, _daemon_binary(), _UP_SECONDS, **sizes)
         except _engine.EngineError as error:
             raise from_engine(error.code, error.message, error.facts) from None
         return self
 
-    def up(self, verbose: bool = True) -> Cluster:
+    def up(self, verbose: bool = True, force: bool = False, start_server: bool = True) -> Cluster:
         """The same as ``up_if_not``: a local cluster that is up has nothing to launch."""
         return self.up_if_not(verbose)
 
+    async def a_up_if_not(self, capture_output: bool | str = True) -> Cluster:
+        """``up_if_not``, awaitable. Given a path, what there is to say is written to that file.
+
+        >>> import asyncio, roundhouse as rh
+        >>> asyncio.run(rh.compute("example").a_up_if_not()).is_up()
+        True
+        """
+        import asyncio
+
+        await asyncio.to_thread(self.up_if_not)
+        if isinstance(capture_output, str):
+            with open(capture_output, "a", encoding="utf-8") as file:
+                file.write(f"cluster {self.name} is up\n")
+        return self
+
+    async def a_up(self, capture_output: bool | str = True) -> Cluster:
+        """The same as ``a_up_if_not``."""
+        return await self.a_up_if_not(capture_output)
+
     def teardown(self, verbose: bool = True) -> None:
         """Ends the cluster and every process on it, and leaves nothing behind. Fine when it is down already."""
+        self._follow()
         self._link.close()
         try:
             _engine.down_local(self.name, _DOWN_SECONDS)
         except _engine.EngineError as error:
             raise from_engine(error.code, error.message, error.facts) from None
 
-    def is_up(self) -> bool:
-        """True when its daemon answers."""
+    def teardown_and_delete(self, verbose: bool = True) -> None:
+        """``teardown``, and what was saved of it and its state folder, logs included, go as well."""
+        self._follow()
+        self._link.close()
         try:
-            return _engine.is_up_local(self.name)
+            _engine.delete_local(self.name, _DOWN_SECONDS)
         except _engine.EngineError as error:
             raise from_engine(error.code, error.message, error.facts) from None
+        self.delete_configs()
 
-    def status(self) -> dict[str, Any]:
-        """What is there: pid, version, services, workers, running calls (protocol/node.md)."""
-        status: dict[str, Any] = self._link.ask_node("status", {})
-        return status
+    def start_server(self, *_: Any, **__: Any) -> Cluster:
+        """Runhouse's; the same as ``up_if_not``, whatever it is given."""
+        return self.up_if_not()
+
+    def restart_server(self, *_: Any, **__: Any) -> Cluster:
+        """Runhouse's: ``teardown`` and ``up``, so that everything that lived there is gone."""
+        self.teardown()
+        return self.up_if_not()
+
+    def stop_server(self, *_: Any, **__: Any) -> None:
+        """Runhouse's; the same as ``teardown``, whatever it is given."""
+        self.teardown()
+
+    def keep_warm(self, mins: int = -1) -> Cluster:
+        """Returns the cluster: a local one stays up until ``teardown``."""
+        return self
+
+    def pause_autostop(self) -> AbstractContextManager[Cluster]:
+        """``with box.pause_autostop():`` changes nothing: a local cluster does not stop by itself."""
+        from contextlib import nullcontext
+
+        return nullcontext(self)
+
+    @property
+    def autostop_mins(self) -> int:
+        """-1, never: a local cluster stays up until ``teardown``."""
+        return -1
+
+    @autostop_mins.setter
+    def autostop_mins(self, mins: int) -> None:
+        if mins != -1:
+            raise Unsupported(f"cluster {self.name!r} is local and does not stop by itself. Try: teardown() when done")
+
+    # What it is.
+
+    def is_up(self) -> bool:
+        """True when its daemon answers."""
+        if _engine.is_up_at(self._socket_path):
+            return True
+        # Whoever launched it may have had another runtime folder.
+        if not self.state_folder:
+            return False
+        try:
+            state_folder, socket_path = _engine.locate_local(self.name)
+        except _engine.EngineError as error:
+            raise from_engine(error.code, error.message, error.facts) from None
+        if socket_path == self._socket_path or not _engine.is_up_at(socket_path):
+            return False
+        self.state_folder, self._socket_path = state_folder, socket_path
+        return True
+
+    def status(self, send_to_den: bool = False) -> dict[str, Any]:
+        """What is there: ``pid``, ``version``, ``services``, ``workers``, ``processes``, ``resources`` and ``calls``
+        (protocol/node.md), how busy the machine is (``nodes``), and Runhouse's other fields.
+
+        >>> import roundhouse as rh
+        >>> status = rh.compute("example").up_if_not().status()
+        >>> status["name"], status["nodes"][0]["server_cpu_usage"]["total_memory"] > 0
+        ('example', True)
+        """
+        from roundhouse import _status
+
+        return _status.with_runhouse_fields(self._ask("status", {}), self.config(), self.name)
 
     def ping(self) -> float:
         """Seconds to the daemon and back."""
         return self._link.ping()
 
-    def get(self, name: str, remote: bool = True) -> Any:
-        """The service of that name, whoever made it: something to call. NotFound names those that are there."""
-        if not remote:
-            raise Unsupported(
-                f"get({name!r}, remote=False), which would copy the object here, is not yet supported by this version. "
-                f"Try: get({name!r}, remote=True), and a method that returns what you need"
-            )
-        from roundhouse import _stubs
+    def on_this_cluster(self) -> bool:
+        """True in code that runs on this very cluster."""
+        return os.environ.get("ROUNDHOUSE_SOCKET") == self._socket_path
 
-        return _stubs.stub_of(self, self._link.ask_node("describe", {"name": name}))
+    def is_connected(self) -> bool:
+        """True while this process has a connection to it. One is made when it is needed."""
+        client = self._link._client
+        return client is not None and client.alive()
+
+    def disconnect(self) -> None:
+        """Closes this process's connection, which the next use opens again. What lives on the cluster stays."""
+        self._link.close()
+
+    @property
+    def cluster_status(self) -> str:
+        """ "running" or "terminated"."""
+        return "running" if self.is_up() else "terminated"
+
+    @property
+    def ips(self) -> Texts:
+        """This machine's own address: a local cluster is reached by a socket."""
+        return ["127.0.0.1"]
+
+    @property
+    def internal_ips(self) -> Texts:
+        """The same as ``ips``."""
+        return self.ips
+
+    @property
+    def head_ip(self) -> str:
+        """The first of ``ips``."""
+        return self.ips[0]
+
+    @property
+    def server_address(self) -> str:
+        """The same as ``head_ip``."""
+        return self.head_ip
+
+    def endpoint(self, external: bool = False) -> str | None:
+        """None: a local cluster has no URL before there is HTTP."""
+        return None
+
+    def num_cpus(self) -> int:
+        """How many CPUs it has to give to its workers, or would have."""
+        if self.is_up():
+            return len(self._ask("status", {})["resources"]["cpus"])
+        from roundhouse import _sizes
+
+        asked = self._sizes.for_launch(self.name).get("cpus")
+        return asked if asked is not None else _sizes.machine("num_cpus")
+
+    @property
+    def gpus(self) -> int | str | None:
+        """What ``rh.compute(gpus=)`` was given."""
+        return self._sizes.asked.get("gpus")
+
+    @property
+    def memory(self) -> int | str | None:
+        """What ``rh.compute(memory=)`` was given."""
+        return self._sizes.asked.get("memory")
+
+    @property
+    def image(self) -> None:
+        """None: this version has no images."""
+
+    @property
+    def den_auth(self) -> bool:
+        """False: it belonged to Runhouse's hosted service."""
+        return False
+
+    @property
+    def rns_address(self) -> str:
+        """Runhouse's way to write a local name: "~/" before it."""
+        return f"~/{self.name}"
+
+    @property
+    def creds_values(self) -> dict[str, Any]:
+        """Nothing: a local cluster needs no credentials."""
+        return {}
+
+    # Names and what is saved.
+
+    if TYPE_CHECKING:
+
+        @overload
+        def rename(self, name: str) -> None: ...
+        @overload
+        def rename(self, name: str, new: str, replace: bool = False) -> None: ...
+
+    def rename(self, name: str, new: str | None = None, replace: bool = False) -> None:
+        """``rename(new)`` renames the cluster; ``rename(old, new)`` renames a value or service on it.
+
+        A cluster that is up goes on under its new name, and so does everything that is connected to it. NameTaken when
+        another cluster of that name is up, or (unless ``replace``) something on the cluster has the name; NotFound, a
+        KeyError, when nothing there is called ``old``.
+
+        >>> import roundhouse as rh
+        >>> with rh.compute("example-before") as box:
+        ...     double = rh.function(lambda x: 2 * x).to(box, name="double")
+        ...     box.rename("example-after")
+        ...     print(rh.compute("example-after").get("double")(4), double(5))
+        8 10
+        """
+        if new is not None:
+            self._rename_object(name, new, replace)
+            return
+        from roundhouse import _registry
+
+        new = _registry.plain_name(name)
+        if new in _RESERVED:
+            raise InvalidName(f"a cluster cannot be called {new!r}, which means something else. Try: another name")
+        self._follow()
+        try:
+            _engine.rename_local(self.name, new)
+        except _engine.EngineError as error:
+            raise from_engine(error.code, error.message, error.facts) from None
+        before, self.name = self.name, new
+        self._link.cluster_name = new
+        _registry.warned(lambda: _registry.rename_cluster(before, new), None)
+        if not _engine.is_up_at(self._socket_path):
+            self._locate()
+
+    def config(self, condensed: bool = True) -> dict[str, Any]:
+        """What describes it, for ``from_config``. Not ``condensed`` it has what was not asked for, and where it is."""
+        config: dict[str, Any] = {
+            "name": self.name,
+            "resource_type": "cluster",
+            "resource_subtype": "Cluster",
+            "launcher": "local",
+            **self._sizes.asked,
+        }
+        if not condensed:
+            sizes = dict.fromkeys(_SIZES)
+            config = {**sizes, **config, "state_folder": self.state_folder, "autostop_mins": -1, "ips": self.ips}
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], dryrun: bool = False) -> Cluster:
+        """The cluster that ``config()`` described.
+
+        >>> import roundhouse as rh
+        >>> box = rh.compute("example", num_cpus="1+")
+        >>> rh.Cluster.from_config(box.config()).config() == box.config()
+        True
+        """
+        asked = {key: value for key, value in config.items() if value is not None and key not in _DESCRIBED + _IGNORED}
+        _check_arguments(config["name"], asked)
+        return cls(config["name"], asked)
+
+    @classmethod
+    def from_name(cls, name: str, load_from_den: bool = True, dryrun: bool = False) -> Cluster:
+        """The cluster that was saved under that name; NotFound when none was."""
+        from roundhouse import _registry
+
+        config = _registry.find_cluster(_registry.plain_name(name))
+        if config is None:
+            raise NotFound(f"no cluster is saved as {name!r}. Try: rh.compute({name!r}), which need not be saved")
+        return cls.from_config(config)
+
+    def save(self, name: str | None = None, overwrite: bool = True, folder: str | None = None) -> Cluster:
+        """Keeps its configuration on this machine, so that ``rh.compute(name)`` alone brings it back, and returns it.
+
+        With another ``name`` it is renamed first. ValueError when one is saved under that name, unless ``overwrite``.
+
+        >>> import roundhouse as rh
+        >>> rh.compute("example-saved", num_cpus="1+").save()
+        <Cluster 'example-saved', local, down>
+        >>> rh.compute("example-saved").config()["num_cpus"]
+        '1+'
+        >>> rh.compute("example-saved").delete_configs()
+        """
+        from roundhouse import _registry
+
+        self._follow()
+        name = self.name if name is None else _registry.plain_name(name)
+        if not overwrite and _registry.exists(name):
+            raise _registry.SavedAlready(f"{name!r} is saved already. Try: another name, or overwrite=True", name=name)
+        if name != self.name:
+            self.rename(name)
+        _registry.save_cluster(name, self.config(), os.path.basename(self.state_folder), overwrite)
+        return self
+
+    def delete_configs(self) -> None:
+        """Forgets what was saved of it. The cluster itself stays as it is."""
+        from roundhouse import _registry
+
+        with _registry.registry() as saved:
+            saved.forget_cluster(self.name)
+
+    @classmethod
+    def list(
+        cls, show_all: bool = True, since: str | None = None, status: str | None = None, force: bool = False
+    ) -> Rows:
+        """This user's clusters on this machine, and those that are saved: ``name``, ``launcher``, ``up``, ``status``
+        ("running" or "terminated"), ``saved``, ``state_folder``. With ``show_all=False`` only those that are up, with
+        ``status`` only those that have it.
+
+        >>> import roundhouse as rh
+        >>> box = rh.compute("example").up_if_not()
+        >>> [row["up"] for row in rh.Cluster.list() if row["name"] == "example"]
+        [True]
+        """
+        from roundhouse import _registry
+
+        try:
+            found = {name: (folder, _engine.is_up_at(socket)) for name, folder, socket in _engine.list_local()}
+        except _engine.EngineError as error:
+            raise from_engine(error.code, error.message, error.facts) from None
+        saved = set(_registry.warned(_registry.clusters, []))
+        rows = []
+        for name in sorted({*found, *saved}):
+            folder, up = found.get(name, (None, False))
+            row = {"name": name, "launcher": "local", "up": up, "status": "running" if up else "terminated"}
+            rows.append({**row, "saved": name in saved, "state_folder": folder})
+        return [row for row in rows if (show_all or row["up"]) and status in (None, row["status"])]
+
+    # How it behaves as an object.
+
+    def _check_sizes(self, sizes: Sizes) -> None:
+        if sizes.amounts:
+            sizes.check(self.name, self._ask("status", {})["resources"])
 
     def __enter__(self) -> Cluster:
         self._launched_here = not self.is_up()
@@ -166,8 +516,21 @@ class Cluster:
             state = "unreachable"
         return f"<Cluster {self.name!r}, local, {state}>"
 
+    def _repr_html_(self) -> str:
+        from roundhouse import _status
+
+        return _status.card(self)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return Cluster, (self.name,)
+        return _revive, (self.name, self._socket_path, self._sizes.asked)
+
+
+def _revive(name: str, socket_path: str, asked: dict[str, Any]) -> Cluster:
+    box = Cluster(name, asked)
+    if box._socket_path != socket_path and _engine.is_up_at(socket_path):
+        # $ROUNDHOUSE_STATE is another one here.
+        return Cluster._at(name, "", socket_path)
+    return box
 
 
 def cluster_of(box: Cluster | str) -> Cluster:
@@ -175,7 +538,11 @@ def cluster_of(box: Cluster | str) -> Cluster:
     if isinstance(box, Cluster):
         return box
     if isinstance(box, str):
-        return Cluster(box)
+        if box in ("here", "file"):
+            from roundhouse import _here
+
+            return _here.cluster_here()
+        return compute(box)
     raise TypeError(
         f".to() takes a cluster or its name, not {type(box).__name__}. Try: .to(rh.compute('NAME').up_if_not())"
     )

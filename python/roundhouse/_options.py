@@ -99,29 +99,11 @@ def _unknown(field: str) -> str:
     return f".options() has no option {field!r}; it has {', '.join(known)}.{hint}"
 
 
-_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
-_BINARY_UNITS = {"ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
-
-
 def bytes_of(memory: int | str) -> int:
     """ "2GiB", "512 MB" or a number of bytes, as bytes."""
-    if isinstance(memory, int) and not isinstance(memory, bool):
-        if memory <= 0:
-            raise ValueError(f"memory={memory!r} is no amount of memory. Try: memory='1GiB'")
-        return memory
-    if not isinstance(memory, str):
-        raise TypeError(f"memory= is text like '1GiB', or a number of bytes, not {type(memory).__name__}")
-    text = memory.strip().lower()
-    digits = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
-    unit = text[len(digits) :].strip().removesuffix("bytes").removesuffix("b")
-    factor = _BINARY_UNITS.get(unit) or _UNITS.get(unit)
-    try:
-        amount = float(digits)
-    except ValueError:
-        amount = 0.0
-    if factor is None or not 0 < amount < 1e15:
-        raise ValueError(f"memory={memory!r} is no amount of memory. Try: '512MiB', '2GiB', or a number of bytes")
-    return int(amount * factor)
+    from roundhouse import _sizes
+
+    return _sizes.parse_bytes(memory, "memory")
 
 
 def whole(what: str, value: int | None, least: int = 0) -> int | None:

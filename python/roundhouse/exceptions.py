@@ -5,7 +5,7 @@ exception that fits it, so that code which never heard of Roundhouse catches it 
 
     RoundhouseError
     ├── InvalidName (ValueError)            a name that no service or cluster can have
-    ├── NotFound (LookupError)              no service, method or cluster of that name
+    ├── NotFound (KeyError)                 no service, object, method or cluster of that name
     ├── NameTaken                           the name belongs to something that is in use
     ├── WrongArguments (TypeError)          the call does not fit the signature
     ├── NotSerializable (TypeError)         a value that cannot travel
@@ -102,14 +102,14 @@ class InvalidName(RoundhouseError, ValueError):
     """
 
 
-class NotFound(RoundhouseError, LookupError):
-    """There is no service, method or cluster of that name; the message lists those that are there.
+class NotFound(RoundhouseError, KeyError):
+    """There is no service, object, method or cluster of that name; the message lists those that are there.
 
     >>> import roundhouse as rh
     >>> box = rh.compute("example").up_if_not()
     >>> try:
-    ...     box.get("no-such-service")
-    ... except LookupError as error:
+    ...     box.delete("no-such-service")
+    ... except KeyError as error:
     ...     print(type(error).__name__)
     NotFound
     """
@@ -178,7 +178,7 @@ class Unsupported(RoundhouseError, NotImplementedError):
 
     >>> import roundhouse as rh
     >>> try:
-    ...     rh.compute("example", memory="2GiB")
+    ...     rh.compute("example").rsync("here", "there")
     ... except NotImplementedError as error:
     ...     print(type(error).__name__)
     Unsupported

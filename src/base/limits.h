@@ -67,6 +67,8 @@ inline constexpr milliseconds k_start_timeout{20'000};
 inline constexpr milliseconds k_worker_start_timeout{60'000};
 inline constexpr milliseconds k_stop_grace{2'000};
 inline constexpr milliseconds k_cancel_grace{2'000};
+// For other processes that use the registry of this machine, or rename clusters.
+inline constexpr milliseconds k_registry_wait{5'000};
 
 // Waiting for an answer (measured in benchmarks/): spin this long, then block.
 inline constexpr microseconds k_spin{60};

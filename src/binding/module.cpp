@@ -7,6 +7,7 @@
 #include "binding/errors.h"
 #include "binding/host.h"
 #include "binding/launch.h"
+#include "binding/registry.h"
 
 NB_MODULE(_engine, module) {
     // Clusters live until the process ends, on purpose; that is no leak.
@@ -17,4 +18,5 @@ NB_MODULE(_engine, module) {
     rh::binding::bind_client(module);
     rh::binding::bind_host(module);
     rh::binding::bind_launch(module);
+    rh::binding::bind_registry(module);
 }

@@ -69,7 +69,7 @@ awaitable<Outcome> Node::create(const Json& request, const Body& body, Asker ask
     if (maker->kind != Service::Kind::klass && method->empty())
         co_return Outcome::failed(Error(Code::bad_arguments, fmt::format("\"{}\" is not a class: it cannot be instantiated", *class_name)));
     if (maker->dead) co_return Outcome::failed(gone(*maker));
-    const std::string name = wanted->empty() ? services_.free_name(*class_name + "-1") : *wanted;
+    const std::string name = wanted->empty() ? services_.free_name(*class_name + "-1", promised_) : *wanted;
     if (const auto free = check_free(name, *replace, true); !free) co_return Outcome::failed(free.error());
     const Promise promise(promised_, name);
     // Counted, so that its maker is not replaced under it.
@@ -164,7 +164,7 @@ awaitable<void> Node::leave(std::shared_ptr<Worker> worker, std::string name) {
     if (worker->end) co_return;
     if (worker->process.empty() && !services_.uses(*worker)) {
         worker->retired = true;
-        if (worker->routes.empty()) workers_.stop(*worker);
+        if (Router::is_idle(*worker)) workers_.stop(*worker);
         co_return;
     }
     co_await router_.call(worker, "delete", control_body(delete_request(name), Body()), Asker());

@@ -46,7 +46,9 @@ public:
     // Who is asked to go on when a client has made room for more such text, and to catch up before a worker's end is told.
     void follow_with(Follower& follower) { follower_ = &follower; }
 
-    // Called when a retired worker's last call is over.
+    // True when nobody waits for any call in it.
+    static bool is_idle(const Worker& worker);
+    // Called when a retired worker is idle.
     void on_idle(std::function<void(Worker&)> on_idle) { on_idle_ = std::move(on_idle); }
     // Called when a worker must end because a call in it does not.
     void on_kill(std::function<void(Worker&)> on_kill) { on_kill_ = std::move(on_kill); }
@@ -81,8 +83,9 @@ private:
     // Asks the worker to stop the call, and sees to what happens if it does not.
     void cancel(Worker& worker, std::uint64_t stream, Route& route);
     // The client is answered; the route stays until the worker has ended the call.
-    void release(Worker& worker, std::uint64_t stream, Route& route);
+    void release(Worker& worker, Route& route);
     void kill(Worker& worker, std::uint64_t stream, Route& route);
+    static bool matters(const Route& route);
     bool is_alone(const Worker& worker, const Route& route) const;
     // What the caller of a call is told that its deadline or somebody's cancel has ended.
     static Error why_over(const Route& route, bool still_running);

@@ -33,7 +33,16 @@ void Router::close(Worker& worker, std::uint64_t stream) {
         std::erase_if(worker.parking->messages, [&](const Parking::Parked& parked) { return parked.message.stream() == stream; });
     }
     worker.routes.erase(found);
-    if (worker.retired && worker.routes.empty()) on_idle_(worker);
+    if (worker.retired && is_idle(worker)) on_idle_(worker);
+}
+
+// Whether somebody waits for its end, or it was given a while to end by itself.
+bool Router::matters(const Route& route) {
+    return route.client != nullptr || (route.reply != nullptr && !route.reply->released) || route.due != Clock::time_point();
+}
+
+bool Router::is_idle(const Worker& worker) {
+    return std::none_of(worker.routes.begin(), worker.routes.end(), [](const auto& entry) { return matters(entry.second); });
 }
 
 void Router::answer(Route& route, Error error) {
@@ -81,7 +90,7 @@ void Router::on_due(Worker& worker, std::uint64_t stream) {
     }
     // It was asked to stop, and the grace is over.
     if (!route.result_begun && (route.kill || is_alone(worker, route))) return kill(worker, stream, route);
-    release(worker, stream, route);
+    release(worker, route);
 }
 
 void Router::cancel(Worker& worker, std::uint64_t stream, Route& route) {
@@ -96,19 +105,22 @@ void Router::cancel(Worker& worker, std::uint64_t stream, Route& route) {
     deadlines_.set(worker, stream, route, Clock::now() + limits::k_cancel_grace);
 }
 
-// Where nobody else would suffer: no other call is in the worker, and nothing lives there that would not be made again.
+// Where nobody else would suffer: nobody waits for another call in the worker, and nothing lives there that would not be
+// made again.
 bool Router::is_alone(const Worker& worker, const Route& route) const {
-    if (worker.routes.size() != 1 || !worker.process.empty()) return false;
+    if (!worker.process.empty()) return false;
+    if (std::any_of(worker.routes.begin(), worker.routes.end(), [&](const auto& entry) { return &entry.second != &route && matters(entry.second); })) return false;
     const auto all = services_.all();
     return std::none_of(all.begin(), all.end(), [&](const std::shared_ptr<Service>& service) {
         return !service->dead && service->lives_in(worker) && (service != route.service || service->kind != Service::Kind::function);
     });
 }
 
-void Router::release(Worker&, std::uint64_t, Route& route) {
+void Router::release(Worker& worker, Route& route) {
     if (route.reply != nullptr) route.reply->released = true;
     const bool running = !route.result_begun;
     answer(route, why_over(route, running).with("started", "yes"));
+    if (worker.retired && is_idle(worker)) on_idle_(worker);
 }
 
 void Router::kill(Worker& worker, std::uint64_t stream, Route& route) {

@@ -81,9 +81,9 @@ void Services::erase(std::string_view name) {
     if (const auto found = by_name_.find(name); found != by_name_.end()) by_name_.erase(found);
 }
 
-std::string Services::free_name(std::string_view stem) const {
+std::string Services::free_name(std::string_view stem, const std::multiset<std::string, std::less<>>& promised) const {
     std::string name(stem);
-    for (int number = 2; by_name_.count(name) != 0; ++number) name = fmt::format("{}-{}", stem, number);
+    for (int number = 2; by_name_.count(name) + promised.count(name) != 0; ++number) name = fmt::format("{}-{}", stem, number);
     return name;
 }
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,8 +57,8 @@ public:
     Result<std::shared_ptr<Service>> get(std::string_view name) const;
     void put(std::shared_ptr<Service> service) { by_name_[service->name] = std::move(service); }
     void erase(std::string_view name);
-    // `stem`, or `stem-2`, `stem-3`, ...: the first that is free.
-    std::string free_name(std::string_view stem) const;
+    // `stem`, or `stem-2`, `stem-3`, ...: the first that is free, and is not `promised` to one that is being made.
+    std::string free_name(std::string_view stem, const std::multiset<std::string, std::less<>>& promised = {}) const;
     std::vector<std::shared_ptr<Service>> all() const;
     std::size_t count() const { return by_name_.size(); }
     // Whether any living service is in that worker.

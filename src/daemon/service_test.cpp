@@ -72,6 +72,7 @@ TEST(Services, FreeNamesCountUp) {
     EXPECT_EQ(services.free_name("trainer"), "trainer-2");
     services.put(named("trainer-2"));
     EXPECT_EQ(services.free_name("trainer"), "trainer-3");
+    EXPECT_EQ(services.free_name("trainer", {"trainer-3"}), "trainer-4");
 }
 
 TEST(Services, KnowWhichWorkerIsUsed) {

@@ -16,6 +16,7 @@
 
 #include "base/ids.h"
 #include "base/limits.h"
+#include "launch/local_names.h"
 #include "launch/state_base.h"
 #include "process/local_socket.h"
 #include "process/node_folder.h"
@@ -53,9 +54,15 @@ Result<Pipe> make_pipe() {
 }
 
 // posix_spawn, because the caller may be a Python process with threads, between whose fork and exec nothing is safe.
-Result<pid_t> spawn_starter(const std::vector<std::string>& arguments, int standard_output) {
+Result<pid_t> spawn_starter(const std::vector<std::string>& arguments, int standard_output, const Sizes& sizes) {
     // A cluster that is started from inside a worker is not part of that worker's node.
-    const std::vector<std::string> environment = process::without_marks(process::current_environment());
+    std::vector<std::string> environment = process::without_marks(process::current_environment());
+    for (const auto& [variable, size] :
+         {std::pair("ROUNDHOUSE_CPUS", sizes.cpus), std::pair("ROUNDHOUSE_GPUS", sizes.gpus), std::pair("ROUNDHOUSE_MEMORY", sizes.memory_bytes)}) {
+        if (!size) continue;
+        environment = process::without_prefix(std::move(environment), fmt::format("{}=", variable));
+        environment.push_back(fmt::format("{}={}", variable, *size));
+    }
     std::vector<char*> argv, env;
     for (const auto& text : arguments) argv.push_back(const_cast<char*>(text.c_str()));
     for (const auto& text : environment) env.push_back(const_cast<char*>(text.c_str()));
@@ -163,8 +170,8 @@ Result<LocalCluster> locate_local(std::string_view name) {
     RH_TRY(const std::string base, state_base());
     LocalCluster cluster;
     cluster.name = name;
-    cluster.state_folder = fmt::format("{}/clusters/{}", base, name);
-    if (exists(cluster.state_folder)) RH_TRY_VOID(process::check_private_folder(cluster.state_folder));
+    cluster.state_folder = fmt::format("{}/clusters/{}", base, local_key(base, name));
+    if (exists(cluster.state_folder) && !is_stale_link(cluster.state_folder)) RH_TRY_VOID(process::check_private_folder(cluster.state_folder));
     // Whoever started it may have had another runtime folder (a desktop session, a cron job): its keeper says which.
     if (const auto record = process::read_keeper_record(cluster.state_folder); record && exists(record->socket_path)) {
         cluster.socket_path = record->socket_path;
@@ -174,14 +181,15 @@ Result<LocalCluster> locate_local(std::string_view name) {
     return cluster;
 }
 
-Result<void> up_local(const LocalCluster& cluster, std::string_view daemon_binary, milliseconds timeout) {
+Result<void> up_local(const LocalCluster& cluster, std::string_view daemon_binary, milliseconds timeout, const Sizes& sizes) {
     RH_TRY(const bool up, process::accepts_connections(cluster.socket_path));
     if (up) return {};
+    drop_stale_link(cluster.state_folder);
     RH_TRY(Pipe answer, make_pipe());
     const std::vector<std::string> arguments = {
         std::string(daemon_binary), "up",       "--state", cluster.state_folder, "--name", cluster.name,
         "--socket",    cluster.socket_path, "--timeout-ms", std::to_string(timeout.count())};
-    RH_TRY(const pid_t starter, spawn_starter(arguments, answer.to.get()));
+    RH_TRY(const pid_t starter, spawn_starter(arguments, answer.to.get(), sizes));
     answer.to.close();
     const std::string line = read_line(answer.from.get(), steady_clock::now() + timeout + k_starter_slack);
     // After its line it ends by itself; without one it has ended already, or is stuck. It is ours and not reaped, so that

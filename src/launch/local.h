@@ -4,6 +4,8 @@
 // up() is safe against any number of starters at once, stale locks and stale sockets.
 
 #include <chrono>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -13,16 +15,24 @@ namespace rh::launch {
 
 struct LocalCluster {
     std::string name;
-    std::string state_folder;  // $ROUNDHOUSE_STATE/clusters/NAME, or its default
+    std::string state_folder;  // $ROUNDHOUSE_STATE/clusters/NAME, or its default; another one after a rename (local_names.h)
     std::string socket_path;   // in the runtime folder: socket paths may have 107 bytes
+};
+
+// What a cluster may have of its machine. What is absent is what the machine shows.
+struct Sizes {
+    std::optional<std::uint64_t> cpus;
+    std::optional<std::uint64_t> gpus;
+    std::optional<std::uint64_t> memory_bytes;  // counted, not enforced
 };
 
 // Where the cluster of that name lives on this machine, whether or not it runs. Code::invalid_name for a bad name.
 Result<LocalCluster> locate_local(std::string_view name);
 
 // Starts keeper and daemon unless they run, and waits until the daemon answers. `daemon_binary` is the path of
-// roundhoused. Code::launch_failed with the reason and the end of the daemon's log otherwise.
-Result<void> up_local(const LocalCluster& cluster, std::string_view daemon_binary, std::chrono::milliseconds timeout);
+// roundhoused. Code::launch_failed with the reason and the end of the daemon's log otherwise. The sizes are for a cluster
+// that is launched by this call; one that is up keeps its own.
+Result<void> up_local(const LocalCluster& cluster, std::string_view daemon_binary, std::chrono::milliseconds timeout, const Sizes& sizes = {});
 
 // True when its daemon accepts connections.
 bool is_up_local(const LocalCluster& cluster);

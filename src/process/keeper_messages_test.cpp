@@ -108,7 +108,7 @@ TEST(KeeperMessages, RefusesAShortenedOrLengthenedMessage) {
 }
 
 TEST(KeeperMessages, RefusesAnUnknownKindAndAnEnormousLength) {
-    for (const std::string_view bytes : {std::string_view("\x01\0\0\0\x09", 5), std::string_view("\x01\0\0\0\0", 5),
+    for (const std::string_view bytes : {std::string_view("\x01\0\0\0\x0a", 5), std::string_view("\x01\0\0\0\0", 5),
                                          std::string_view("\0\0\0\0", 4), std::string_view("\x01\0\0\x01", 4)}) {
         KeeperDecoder decoder;
         decoder.feed(as_byte_view(bytes));

@@ -220,7 +220,6 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     std::optional<Incoming> taken = take_runnable();
     if (!taken) return;
     Incoming& call = *taken;
-    exchange_.begin(call.id, call.prefetch);
     const std::uint64_t run = ++runs_;
     const bool more = holding && !ready_.empty();
     if (holding) {
@@ -415,6 +414,8 @@ Result<void> HostImpl::take_call(rpc::Message& message, Body body) {
         }
         ++limit.waiting;
     }
+    // While it waits already: what is asked or sent right behind the call must find it.
+    exchange_.begin(call.id, call.prefetch);
     ready_.push_back(std::move(call));
     return {};
 }
@@ -427,6 +428,7 @@ void HostImpl::take_cancel(std::uint64_t id) {
             if (const auto limit = limits_.find(at->service); limit != limits_.end()) --limit->second.waiting;
             ready_.erase(at);
             lock.unlock();
+            exchange_.end(id);
             send_result(id, Outcome::failed(Error(Code::cancelled, "the call was cancelled before it began").with("started", "no")));
             return;
         }

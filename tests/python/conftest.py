@@ -22,8 +22,8 @@ os.environ["ROUNDHOUSE_STATE"] = _state.name
 @pytest.fixture(scope="session", autouse=True)
 def state_folder() -> Iterator[Path]:
     yield Path(_state.name)
-    for folder in (Path(_state.name) / "clusters").glob("*"):
-        rh.compute(folder.name).teardown()
+    for row in rh.Cluster.list():
+        rh.Cluster(row["name"]).teardown()
     _state.cleanup()
 
 

@@ -221,7 +221,9 @@ class Runner:
             classes = [known.name for known in self._services.values() if known.kind == "class"]
             raise Refused("not_found", f"this worker has no class {of!r}; it has {services.listed(classes)}")
         function, called = service.target, of
-        if method is not None:
+        if method == "@get":
+            function, called = (lambda attribute: getattr(service.target, attribute)), f"{of}.@get"
+        elif method is not None:
             function, called = service.find(method)[0], service.called(method)
         args, kwargs = services.arguments(request.get("encoding", _serialize.PICKLE), parts, called)
         value = services.call(function, args, kwargs, called)

@@ -1,0 +1,171 @@
+"""What is saved under a name on this machine: clusters with what they were asked for, and services on them."""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock
+
+from roundhouse import _engine
+from roundhouse.exceptions import InvalidName, NameTaken, NotFound, RoundhouseError, from_engine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any, TypeVar
+
+    R = TypeVar("R")
+
+# Nobody forks while SQLite works in another thread: the child's copy would wait for a lock that nobody there holds.
+_working = allocate_lock()
+os.register_at_fork(before=_working.acquire, after_in_parent=_working.release, after_in_child=_working.release)
+
+
+class registry:
+    """The registry of the state folder that the environment names now, and its errors as ours."""
+
+    def __enter__(self) -> _engine.Registry:
+        _working.acquire()
+        try:
+            return _engine.Registry()
+        except _engine.EngineError as error:
+            _working.release()
+            raise from_engine(error.code, error.message, error.facts) from None
+        except BaseException:
+            _working.release()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _working.release()
+        if isinstance(error, _engine.EngineError):
+            raise from_engine(error.code, error.message, error.facts) from None
+
+
+class SavedAlready(NameTaken, ValueError):
+    """Something is saved under that name, and was not to be overwritten."""
+
+
+def plain_name(name: str) -> str:
+    """Runhouse's "~/name" and "@/name" are what is plainly "name" here."""
+    if not isinstance(name, str):
+        raise TypeError(f"a name is text, not {type(name).__name__}")
+    if name[:2] in ("~/", "@/"):
+        return name[2:]
+    if name[:1] == "/":
+        raise InvalidName(
+            f"{name!r} is a name at Runhouse's hosted service, which is gone. Try: {name.rpartition('/')[2]!r}"
+        )
+    return name
+
+
+def find_cluster(name: str) -> dict[str, Any] | None:
+    """The configuration that was saved under that name."""
+    from roundhouse import _json
+
+    with registry() as saved:
+        found = saved.find_cluster(name)
+    return None if found is None else {**_json.decode(found[2].encode()), "name": name}
+
+
+def warned(work: Callable[[], R], otherwise: R) -> R:
+    """What `work` finds out from the registry; where that cannot be used, a warning and the other value, because what is
+    saved is only a convenience for whoever runs something."""
+    try:
+        return work()
+    except RoundhouseError as error:
+        import warnings
+
+        warnings.warn(error.message, stacklevel=3)
+        return otherwise
+
+
+def save_cluster(name: str, config: dict[str, Any], state_key: str, overwrite: bool) -> None:
+    from roundhouse import _json
+
+    try:
+        with registry() as saved:
+            saved.save_cluster(name, "local", _json.encode(config).decode(), state_key, overwrite)
+    except NameTaken as error:
+        raise SavedAlready(error.message, **error.facts) from None
+
+
+def save_service(name: str, cluster: str, service: str, kind: str, overwrite: bool = True) -> None:
+    """For functions and modules: that they are found by `load` under that name."""
+    try:
+        with registry() as saved:
+            saved.save_service(name, cluster, service, kind, overwrite)
+    except NameTaken as error:
+        raise SavedAlready(error.message, **error.facts) from None
+
+
+def forget_service(name: str) -> bool:
+    with registry() as saved:
+        return saved.forget_service(name)
+
+
+def load(name: str, instantiate: bool = True, dryrun: bool = False) -> Any:
+    """What was saved under that name: a cluster, or a function, class or instance on one. NotFound when nothing was.
+
+    With ``instantiate=False`` it is the saved configuration, a dict.
+
+    >>> import roundhouse as rh
+    >>> box = rh.compute("example").up_if_not().save()
+    >>> rh.load("example") == box
+    True
+    >>> box.delete_configs()
+    """
+    name = plain_name(name)
+    config = find_cluster(name)
+    if config is not None:
+        from roundhouse._cluster import Cluster
+
+        return Cluster.from_config(config) if instantiate else config
+    with registry() as saved:
+        found = saved.find_service(name)
+    if found is None:
+        raise NotFound(
+            f"nothing is saved as {name!r}; there is {_listed()}. Try: .save() on what is to be found", name=name
+        )
+    _, cluster, service, kind, _ = found
+    if not instantiate:
+        return {
+            "name": name,
+            "resource_type": "module",
+            "resource_subtype": kind,
+            "cluster": cluster,
+            "service": service,
+        }
+    from roundhouse._cluster import compute
+
+    return compute(cluster).get(service, default=NotFound, remote=True)
+
+
+def exists(name: str) -> bool:
+    """True when something is saved under that name.
+
+    >>> import roundhouse as rh
+    >>> rh.exists("never-saved")
+    False
+    """
+    name = plain_name(name)
+    with registry() as saved:
+        return saved.find_cluster(name) is not None or saved.find_service(name) is not None
+
+
+def clusters() -> list[str]:
+    """The names that clusters are saved under."""
+    with registry() as saved:
+        return [row[0] for row in saved.clusters()]
+
+
+def rename_cluster(name: str, to: str) -> None:
+    with registry() as saved:
+        saved.rename_cluster(name, to)
+
+
+def _listed() -> str:
+    with registry() as saved:
+        names = [row[0] for row in saved.clusters()] + [row[0] for row in saved.services()]
+    return ", ".join(repr(name) for name in sorted(names)[:20]) + (", ..." if len(names) > 20 else "") or "nothing"
