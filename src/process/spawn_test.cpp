@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -139,6 +140,20 @@ TEST_F(SpawnTest, SaysWhichProgramFolderOrFileWasRefused) {
     EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a failed child was not reaped";
 }
 
+TEST_F(SpawnTest, KeepsTheChildOnItsCpus) {
+    cpu_set_t here;
+    ASSERT_EQ(::sched_getaffinity(0, sizeof here, &here), 0);
+    int last = 0;
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) last = CPU_ISSET(cpu, &here) ? cpu : last;
+    Command on_one = shell("grep Cpus_allowed_list /proc/self/status");
+    on_one.cpus = {last};
+    EXPECT_EQ(run(on_one), "Cpus_allowed_list:\t" + std::to_string(last) + "\n");
+    on_one.cpus = {100'000};
+    const auto refused = spawn(on_one);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find("cannot keep sh on the 1 CPUs"), std::string::npos) << refused.error().message;
+}
+
 TEST_F(SpawnTest, DiesWithItsParent) {
     int ends[2];
     ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
@@ -166,6 +181,11 @@ TEST_F(SpawnTest, DiesWithItsParent) {
     EXPECT_TRUE(ended);
     ::close(ends[0]);
     ::close(ends[1]);
+}
+
+TEST(WithoutMarks, KeepsWhatANodeIsLaunchedWith) {
+    EXPECT_EQ(without_marks({"ROUNDHOUSE_NODE=/x", "A=1", "ROUNDHOUSE_CPUS=2", "ROUNDHOUSE_CPUSET=3", "ROUNDHOUSE_MEMORY="}),
+              (std::vector<std::string>{"A=1", "ROUNDHOUSE_CPUS=2", "ROUNDHOUSE_MEMORY="}));
 }
 
 TEST(WithoutPrefix, RemovesWhatBelongsToAnotherNode) {
