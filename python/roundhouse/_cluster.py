@@ -478,7 +478,8 @@ class Cluster(Objects, Elsewhere):
             found = {name: (folder, _engine.is_up_at(socket)) for name, folder, socket in _engine.list_local()}
         except _engine.EngineError as error:
             raise from_engine(error.code, error.message, error.facts) from None
-        saved = set(_registry.warned(_registry.clusters, []))
+        none: set[str] = set()
+        saved = _registry.warned(_registry.clusters, none)
         rows = []
         for name in sorted({*found, *saved}):
             folder, up = found.get(name, (None, False))

@@ -60,18 +60,59 @@ def plain_name(name: str) -> str:
     return name
 
 
+# Saved configurations by name, for as long as the file is as it was: asking SQLite takes most of a millisecond, which a
+# service that names a cluster in each call would pay each time.
+_known: dict[str, str | None] = {}
+_known_of: tuple[Any, ...] = ()
+# A file that was just written may be written again without a sign of it: its times have a grain.
+_SETTLED_NS = 100_000_000
+_KNOWN_MAX = 1000
+
+
 def find_cluster(name: str) -> dict[str, Any] | None:
     """The configuration that was saved under that name."""
+    global _known, _known_of
     from roundhouse import _json
 
     with registry() as saved:
-        found = saved.find_cluster(name)
-    return None if found is None else {**_json.decode(found[2].encode()), "name": name}
+        mark, changed_ns = _mark_of(saved.path)
+        if mark is None:
+            return None
+        if mark != _known_of or len(_known) >= _KNOWN_MAX:
+            _known, _known_of = {}, mark
+        try:
+            text = _known[name]
+        except KeyError:
+            found = saved.find_cluster(name)
+            text = None if found is None else found[2]
+            from time import time_ns
+
+            if abs(time_ns() - changed_ns) > _SETTLED_NS:
+                _known[name] = text
+    return None if text is None else {**_json.decode(text.encode()), "name": name}
+
+
+def _mark_of(path: str) -> tuple[tuple[Any, ...] | None, int]:
+    """What tells one state of the file from another, and when it was last changed; None where there is no file."""
+    try:
+        file = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None, 0
+    mark: tuple[Any, ...] = (path, file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns)
+    try:
+        # What is not yet in the file itself.
+        journal = os.stat(path + "-wal")
+    except FileNotFoundError:
+        return mark, file.st_mtime_ns
+    if journal.st_size == 0:
+        return mark, file.st_mtime_ns
+    return (*mark, journal.st_size, journal.st_mtime_ns), max(file.st_mtime_ns, journal.st_mtime_ns)
 
 
 def warned(work: Callable[[], R], otherwise: R) -> R:
-    """What `work` finds out from the registry; where that cannot be used, a warning and the other value, because what is
-    saved is only a convenience for whoever runs something."""
+    """What `work` finds out from the registry; where that cannot be used, a warning and the other value.
+
+    What is saved is only a convenience for whoever runs something."""
     try:
         return work()
     except RoundhouseError as error:
@@ -154,10 +195,10 @@ def exists(name: str) -> bool:
         return saved.find_cluster(name) is not None or saved.find_service(name) is not None
 
 
-def clusters() -> list[str]:
+def clusters() -> set[str]:
     """The names that clusters are saved under."""
     with registry() as saved:
-        return [row[0] for row in saved.clusters()]
+        return {row[0] for row in saved.clusters()}
 
 
 def rename_cluster(name: str, to: str) -> None:

@@ -30,9 +30,8 @@ def parse_bytes(amount: int | str, what: str = "memory") -> int:
         number = _bytes_of_text(amount, what)
     else:
         raise TypeError(f"{what}= is text like '2GiB', or a number of bytes, not {type(amount).__name__}")
-    if number < _LEAST_BYTES:
-        guess = f"'{number}GiB'" if number > 0 else "'2GiB'"
-        raise ValueError(f"{what}={amount!r} is {number} bytes, too little to run anything in. Try: {what}={guess}")
+    if number <= 0:
+        raise ValueError(f"{what}={amount!r} is no amount of memory. Try: '512MiB', '2GiB', or a number of bytes")
     return number
 
 
@@ -45,7 +44,7 @@ def _bytes_of_text(text: str, what: str) -> int:
         amount = float(digits)
     except ValueError:
         amount = -1.0
-    if factor is None or not 0 <= amount < 1e15:
+    if factor is None or not 0 < amount < 1e15:
         raise ValueError(f"{what}={text!r} is no amount of memory. Try: '512MiB', '2GiB', or a number of bytes")
     return int(amount * factor)
 
@@ -78,7 +77,12 @@ def parse_amount(asked: Any, what: str) -> Amount | None:
     at_least = isinstance(asked, str) and asked.strip().endswith("+")
     given = asked.strip()[:-1] if at_least else asked
     if what == "memory":
-        return Amount(parse_bytes(given, what), at_least)
+        number = parse_bytes(given, what)
+        if number < _LEAST_BYTES:
+            raise ValueError(
+                f"{what}={asked!r} is {number} bytes, too little to run anything in. Try: {what}='{number}GiB'"
+            )
+        return Amount(number, at_least)
     if isinstance(given, float) and given.is_integer():
         given = int(given)
     if isinstance(given, str) and given.strip().isascii() and given.strip().isdigit():

@@ -80,6 +80,9 @@ Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::sha
             return fail(Code::limit_exceeded, fmt::format("{} calls are outstanding on this connection, the most that are allowed: wait for some of them", calls_.size()));
         const bool observed = observer != nullptr;
         call = std::make_shared<Pending>(shared_from_this(), next_stream_++, std::move(observer), request.prefetch);
+        std::size_t bytes = 0;
+        for (const ByteView part : request.parts) bytes += part.size();
+        call->sending_ = bytes > limits::k_chunk_bytes;
         calls_.emplace(call->stream_, call);
         if (observed && ++observed_ == 1) background_wake_.notify_one();
     }
@@ -200,7 +203,7 @@ void Pending::abandon(Error error) {
     std::unique_lock lock(connection_->mutex_);
     if (!done_) connection_->finish(lock, *this, Outcome::failed(std::move(error)));
     // One who waits for this very call may be the one who reads, and would go on until something comes.
-    const bool nudge = connection_->reading_ && !waiters_.empty();
+    const bool nudge = connection_->reading_ && !(waiters_.empty() && senders_.empty());
     lock.unlock();
     if (nudge) connection_->nudge_reader();
 }

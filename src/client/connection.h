@@ -74,7 +74,7 @@ private:
     void cancel(std::uint64_t stream, bool kill);
     void grant_output(std::uint64_t stream, std::size_t bytes);
     void grant_items(std::uint64_t stream, std::uint64_t bytes);
-    bool send_item(std::uint64_t stream, std::uint32_t source, Sent sent);
+    bool send_item(Pending& call, std::uint32_t source, Sent sent);
     void poke(const std::vector<Waiting*>& threads);
     void nudge_reader();
     void background();
@@ -154,7 +154,7 @@ private:
     std::uint64_t ungranted_cost_ = 0;  // of those that were taken
     bool asked_ = false;                // prefetch 0: for the first
     std::map<std::uint32_t, Source> sources_;
-    bool body_out_ = false;                     // a large item is on its way
+    bool sending_ = false;                       // an item, or the call's own large body: nothing may follow yet
     std::vector<Connection::Waiting*> senders_;  // threads that send items
     Outcome outcome_;
     bool done_ = false;

@@ -41,15 +41,13 @@ Result<void> Connection::on_items(rpc::Message& message, Body body) {
         return {};
     }
     Items items{std::move(body), message.batch()};
+    if (items.batch && items.body.part_bytes.empty()) return {};  // none at all, which would cost nothing
     // One item may overdraw the window, whatever its size.
     if (call->items_cost_ > k_items_cost_max) return fail(Code::protocol, "the node sends more items than it was granted");
     call->items_cost_ += call->cost_of(items);
     const bool first = call->items_.empty();
     call->items_.push_back(std::move(items));
-    if (!call->waiters_.empty()) {
-        poke(call->waiters_);
-        return {};
-    }
+    poke(call->waiters_);
     const std::shared_ptr<Observer> observer = first ? call->observer_ : nullptr;
     lock.unlock();
     if (observer != nullptr) observer->on_items();
@@ -80,25 +78,27 @@ void Pending::ask() {
 }
 
 void Pending::observe(std::shared_ptr<Observer> observer) {
-    bool done = false;
-    bool items = false;
-    std::vector<Connection::Text> texts;
-    {
-        const std::scoped_lock lock(connection_->mutex_);
-        done = done_;
-        items = !items_.empty();
-        texts = std::exchange(output_, {});
-        if (!done) {
-            if (observer_ == nullptr && ++connection_->observed_ == 1) connection_->background_wake_.notify_one();
-            observer_ = observer;
+    std::unique_lock lock(connection_->mutex_);
+    // What has come is told first, so that what comes next, and the end, are told behind it.
+    while (!output_.empty()) {
+        const std::vector<Connection::Text> texts = std::exchange(output_, {});
+        const bool over = done_;
+        lock.unlock();
+        std::size_t bytes = 0;
+        for (const auto& [channel, text] : texts) {
+            observer->on_output(channel, text);
+            bytes += text.size();
         }
+        if (!over) connection_->grant_output(stream_, bytes);
+        lock.lock();
     }
-    std::size_t bytes = 0;
-    for (const auto& [channel, text] : texts) {
-        observer->on_output(channel, text);
-        bytes += text.size();
+    const bool done = done_;
+    const bool items = !items_.empty();
+    if (!done) {
+        if (observer_ == nullptr && ++connection_->observed_ == 1) connection_->background_wake_.notify_one();
+        observer_ = observer;
     }
-    if (bytes != 0 && !done) connection_->grant_output(stream_, bytes);
+    lock.unlock();
     if (items) observer->on_items();
     if (done) observer->on_done();
 }
@@ -133,35 +133,52 @@ bool Pending::send_item(std::uint32_t source, Sent sent) {
     bool mine = false;
     connection_->wait_among(senders_, std::nullopt, nullptr, [&](std::unique_lock<std::mutex>&) {
         if (done_ || connection_->lost_) return true;
-        if (body_out_) return false;
+        if (sending_) return false;
         if (source != 0) {
             Source& there = sources_[source];
             if (there.dropped) return true;
             there.window -= static_cast<std::int64_t>(std::max<std::uint64_t>(sent.body.bytes.size(), k_window / limits::k_input_prefetch));
         }
-        body_out_ = sent.body.bytes.size() > limits::k_chunk_bytes;
-        return mine = true;
+        // From several threads (one for each argument) they must not come between a large one and its chunks.
+        return sending_ = mine = true;
     });
-    return mine && connection_->send_item(stream_, source, std::move(sent));
+    return mine && connection_->send_item(*this, source, std::move(sent));
 }
 
-bool Connection::send_item(std::uint64_t stream, std::uint32_t source, Sent sent) {
+bool Connection::send_item(Pending& call, std::uint32_t source, Sent sent) {
     rpc::Message message;
     message.set_kind(wire::ITEM);
-    message.set_stream(stream);
+    message.set_stream(call.stream_);
     message.set_source(source);
     if (sent.kind == Sent::Kind::end) message.set_last(true);
-    if (sent.kind == Sent::Kind::raised) {
+    const auto raise = [&](const Raised& from) {
         message.set_outcome(wire::RAISED);
         wire::Raised& raised = *message.mutable_raised();
-        raised.set_type(wire::keep_end(sent.raised.type, 1024));
-        raised.set_message(wire::keep_end(sent.raised.message, limits::k_error_text_bytes_max));
-        raised.set_traceback(wire::keep_end(sent.raised.traceback, limits::k_error_text_bytes_max));
+        raised.set_type(wire::keep_end(from.type, 1024));
+        raised.set_message(wire::keep_end(from.message, limits::k_error_text_bytes_max));
+        raised.set_traceback(wire::keep_end(from.traceback, limits::k_error_text_bytes_max));
+    };
+    if (sent.kind == Sent::Kind::raised) raise(sent.raised);
+    const bool large = sent.body.bytes.size() > limits::k_chunk_bytes;
+    Result<void> done = link_->send_whole(message, std::move(sent.body));
+    if (done && large) {
+        // The link tells when it has gone. What ended the call meanwhile came too early to find it, and nobody grants it room.
+        bool over = false;
+        {
+            const std::scoped_lock lock(mutex_);
+            over = call.done_;
+        }
+        if (over) link_->abort_outgoing(call.stream_);
+        return true;
     }
-    const Result<void> done = link_->send_whole(message, std::move(sent.body));
+    if (!done && done.error().code != Code::node_lost) {
+        // Whoever waits for the value would wait for ever: it hears why there is none.
+        raise({std::string(code_name(done.error().code)), "an item cannot be sent: " + done.error().message, ""});
+        done = link_->send_whole(message, {});
+    }
+    on_sent(call.stream_);
     if (done) return true;
-    if (done.error().code == Code::node_lost && link_->usable()) lose(done.error());
-    on_sent(stream);
+    if (link_->usable()) lose(done.error());
     return false;
 }
 
@@ -169,7 +186,7 @@ void Connection::on_sent(std::uint64_t stream) {
     const std::scoped_lock lock(mutex_);
     const std::shared_ptr<Pending> call = find(stream);
     if (call == nullptr) return;
-    call->body_out_ = false;
+    call->sending_ = false;
     poke(call->senders_);
 }
 

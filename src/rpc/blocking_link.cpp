@@ -301,7 +301,7 @@ Result<void> BlockingLink::on_message(Message& message, Body body) {
         case wire::RESULT:
         case wire::ABORT:
             // The call is over. If its own body was still on the way, nobody will take the rest or grant room for it.
-            abort_outgoing(message.stream());
+            if (message.kind() == wire::RESULT || message.channel() != wire::ITEMS) abort_outgoing(message.stream());
             break;
         default: break;
     }

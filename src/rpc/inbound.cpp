@@ -26,15 +26,15 @@ Result<void> Inbound::begin(Message& message, ByteView body) {
     RH_TRY(const std::uint64_t whole, wire::whole_body_bytes(message));
     if (body.size() > whole)
         return fail(Code::protocol, fmt::format("a message brings {} body bytes but announces {}", body.size(), whole));
+    if (!partial_.empty() && partial_.count(message.stream()) != 0)
+        return fail(Code::protocol, fmt::format("stream {} begins a body before its last one is whole", message.stream()));
     Body taken;
     wire::take_description(message, taken);
     taken.bytes.append(body);
     if (body.size() == whole) return handler_.on_message(message, std::move(taken));
     if (partial_.size() >= limits::k_calls_per_connection_max)
         return fail(Code::protocol, fmt::format("{} bodies are unfinished on one connection", partial_.size()));
-    const auto [at, fresh] = partial_.try_emplace(message.stream());
-    if (!fresh) return fail(Code::protocol, fmt::format("stream {} begins a body before its last one is whole", message.stream()));
-    Partial& partial = at->second;
+    Partial& partial = partial_[message.stream()];
     partial.head.Swap(&message);
     partial.body = std::move(taken);
     partial.whole_bytes = whole;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <csignal>
+#include <system_error>
+#include <vector>
 
 namespace rh::worker {
 
@@ -52,16 +54,18 @@ bool Exchange::silence(std::uint64_t id) {
     return true;
 }
 
-bool Exchange::idle() const {
-    const Lock lock(mutex_);
-    return running_.empty();
-}
-
 void Exchange::hang_up() {
-    const Lock lock(mutex_);
-    closed_ = true;
-    for (auto& [id, running] : running_) running->changed.notify_all();
-    gather_wake_.notify_all();
+    std::vector<std::uint64_t> told;
+    {
+        const Lock lock(mutex_);
+        closed_ = true;
+        for (auto& [id, running] : running_) {
+            running->changed.notify_all();
+            if (std::exchange(running->wants_room, false)) told.push_back(id);
+        }
+        gather_wake_.notify_all();
+    }
+    for (const std::uint64_t id : told) on_room_(id);
 }
 
 void Exchange::close() {
@@ -132,8 +136,8 @@ std::optional<Room> Exchange::gather(std::uint64_t id, const Body& body) {
     if (now - running.sent_at >= limits::k_items_gather) return std::nullopt;
     const auto cost = static_cast<std::int64_t>(std::max<std::uint64_t>(body.bytes.size(), running.item_cost_min));
     if (running.item_window <= cost || running.body_out) return std::nullopt;
+    if (gathered.part_bytes.empty() && !gather_later(id, now + limits::k_items_gather)) return std::nullopt;
     running.item_window -= cost;
-    if (gathered.part_bytes.empty()) gather_later(id, now + limits::k_items_gather);
     gathered.encoding = body.encoding;
     gathered.add(body.bytes.view());
     return Room::open;
@@ -184,49 +188,82 @@ Room Exchange::room(std::uint64_t id, bool wait) {
 
 void Exchange::flush(std::uint64_t id, Running& running) {
     const std::scoped_lock order(running.order);
-    Body batch;
-    {
-        Lock lock(mutex_);
-        // A large one before these may still be on its way; a small window means that it will not be for long.
-        running.changed.wait(lock, [&] { return !running.body_out || running.deaf || closed_; });
-        batch = std::exchange(running.gathered, {});
-        running.sent_at = Clock::now();
-        gathering_.erase(id);
-        if (batch.part_bytes.empty() || running.deaf || closed_) return;
-    }
+    send_gathered(id, running, false);
+}
+
+bool Exchange::send_gathered(std::uint64_t id, Running& running, bool large_follows) {
+    Lock lock(mutex_);
+    // A large one before these may still be on its way.
+    running.changed.wait(lock, [&] { return !running.body_out || running.deaf || closed_; });
+    running.body_out = large_follows && !running.deaf && !closed_;
+    return send_batch(id, std::move(lock), running);
+}
+
+bool Exchange::flush_now(std::uint64_t id, Running& running) {
+    const std::unique_lock order(running.order, std::try_to_lock);
+    if (!order.owns_lock()) return false;
+    Lock lock(mutex_);
+    // Who waits until a large one has gone sends these behind it.
+    if (!running.body_out) send_batch(id, std::move(lock), running);
+    return true;
+}
+
+// Lets go of the lock before it sends.
+bool Exchange::send_batch(std::uint64_t id, Lock lock, Running& running) {
+    Body batch = std::exchange(running.gathered, {});
+    running.sent_at = Clock::now();
+    gathering_.erase(id);
+    if (running.deaf || closed_) return false;
+    lock.unlock();
+    if (batch.part_bytes.empty()) return true;
     rpc::Message message;
     message.set_kind(wire::ITEM);
     message.set_stream(id);
     message.set_batch(batch.part_bytes.size() > 1);
     // A lost connection shows itself to the reader.
     static_cast<void>(link_->send_whole(message, std::move(batch)));
+    return true;
 }
 
 void Exchange::send_alone(std::uint64_t id, Running& running, Body body) {
-    flush(id, running);
     const std::scoped_lock order(running.order);
-    {
-        const Lock lock(mutex_);
-        if (running.deaf || closed_) return;
-        running.body_out = body.bytes.size() > limits::k_chunk_bytes;
-    }
+    const bool large = body.bytes.size() > limits::k_chunk_bytes;
+    if (!send_gathered(id, running, large)) return;
     rpc::Message message;
     message.set_kind(wire::ITEM);
     message.set_stream(id);
-    if (!link_->send_whole(message, std::move(body))) on_sent(id);
+    const Result<void> sent = link_->send_whole(message, std::move(body));
+    if (sent && !large) return;
+    bool late = false;
+    {
+        const Lock lock(mutex_);
+        if (!sent && sent.error().code != Code::node_lost) {
+            running.sendable = fail(Error(sent.error().code, "an item of the call cannot be sent: " + sent.error().message).with("started", "yes"));
+            running.deaf = true;
+        }
+        late = running.deaf || closed_;
+    }
+    if (!sent) {
+        on_sent(id);
+    } else if (late) {
+        // The cancel came too early to find it, and nobody may be there to grant it room.
+        link_->abort_outgoing(id);
+    }
 }
 
-void Exchange::settle(std::uint64_t id) {
+Result<void> Exchange::settle(std::uint64_t id) {
+    if (!link_->usable()) return {};
     std::shared_ptr<Running> running;
     {
         const Lock lock(mutex_);
         running = find(id);
-        if (running == nullptr) return;
-        if (running->gathered.part_bytes.empty() && !running->body_out && running->sent_at == Clock::time_point{}) return;
+        if (running == nullptr) return {};
+        if (running->gathered.part_bytes.empty() && !running->body_out && running->sent_at == Clock::time_point{}) return {};
     }
     flush(id, *running);
     Lock lock(mutex_);
     running->changed.wait(lock, [&] { return !running->body_out || closed_; });
+    return running->sendable;
 }
 
 void Exchange::on_sent(std::uint64_t id) {
@@ -243,19 +280,25 @@ void Exchange::on_sent(std::uint64_t id) {
 
 // --- the thread that sends what was gathered -----------------------------------------------------------------------
 
-void Exchange::gather_later(std::uint64_t id, Clock::time_point when) {
-    gathering_[id] = when;
+bool Exchange::gather_later(std::uint64_t id, Clock::time_point when) {
     if (!flusher_.joinable()) {
         // Signals belong to the program's own threads.
         sigset_t all;
         sigset_t before;
         ::sigfillset(&all);
         ::pthread_sigmask(SIG_SETMASK, &all, &before);
-        flusher_ = std::thread([this] { flusher(); });
+        try {
+            flusher_ = std::thread([this] { flusher(); });
+        } catch (const std::system_error&) {
+            // No thread is to be had: items then go one by one.
+        }
         ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        if (!flusher_.joinable()) return false;
     } else if (gather_asleep_) {
         gather_wake_.notify_one();
     }
+    gathering_[id] = when;
+    return true;
 }
 
 void Exchange::flusher() {
@@ -275,10 +318,12 @@ void Exchange::flusher() {
         }
         const std::shared_ptr<Running> running = find(id);
         gathering_.erase(id);
-        if (running == nullptr || running->body_out) continue;  // who sent the large one sends these behind it
+        if (running == nullptr) continue;
         lock.unlock();
-        flush(id, *running);
+        // One call's slow reader must not hold up the others' items, so this thread waits for no call.
+        const bool sent = flush_now(id, *running);
         lock.lock();
+        if (!sent && !running->gathered.part_bytes.empty() && !running->deaf) gathering_.try_emplace(id, Clock::now() + limits::k_items_gather);
     }
 }
 
@@ -315,7 +360,10 @@ std::optional<Input> Exchange::input(std::uint64_t id, std::uint32_t source_numb
         source.arrived.pop_front();
         source.cost -= taken->cost;
         source.ungranted += taken->cost;
-        if (taken->kind != Input::Kind::value) source.ended = source_number != 0;
+        if (taken->kind != Input::Kind::value && source_number != 0) {
+            source.ended = true;
+            source.arrived.clear();
+        }
         grant = 0;
         if (source_number != 0 && !source.ended && source.ungranted >= limits::k_items_window_bytes / 4) grant = std::exchange(source.ungranted, 0);
     }
@@ -350,6 +398,7 @@ void Exchange::on_credit(const rpc::Message& message) {
         const std::shared_ptr<Running> running = find(message.stream());
         if (running == nullptr) return;
         if (message.channel() == wire::ITEMS) {
+            if (message.source() != 0) return;
             // A caller that grants without end gets a window's worth: it bounds nothing but its own memory.
             const auto most = static_cast<std::int64_t>(limits::k_items_window_bytes);
             const auto more = static_cast<std::int64_t>(std::min<std::uint64_t>(message.number(), limits::k_body_bytes_max));

@@ -37,17 +37,18 @@ struct Input {
 
 class Exchange {
 public:
-    // `on_room` is told of a call that was refused room and has some now; on the reading thread.
+    // `on_room` is told of a call that was refused room and has some now, or never will. On any thread, where the link may be
+    // held: it must not send.
     explicit Exchange(std::function<void(std::uint64_t)> on_room) : on_room_(std::move(on_room)) {}
     ~Exchange() { close(); }
 
     void attach(rpc::BlockingLink& link) { link_ = &link; }
+    // From the call's arrival on: what its caller asks for may come right behind it.
     void begin(std::uint64_t id, std::uint32_t prefetch);
     // The call is over; what it has gathered has been sent by settle().
     void end(std::uint64_t id);
     // Nobody listens any more. False when the call does not run.
     bool silence(std::uint64_t id);
-    bool idle() const;
     // Ends all waits; nothing is sent afterwards. close() joins the thread besides.
     void hang_up();
     void close();
@@ -62,8 +63,8 @@ public:
     // Sends an item and, with `wait`, waits until another one is wanted.
     Room item(std::uint64_t id, Body body, bool wait);
     Room room(std::uint64_t id, bool wait);
-    // Sends what was gathered, so that the result can follow.
-    void settle(std::uint64_t id);
+    // Sends what was gathered, so that the result can follow. An Error when an item could not be sent: then that is the result.
+    Result<void> settle(std::uint64_t id);
 
     // The next that came for `source`; nothing when the call is over, or nothing is there and `wait` is false.
     std::optional<Input> input(std::uint64_t id, std::uint32_t source, bool wait);
@@ -97,6 +98,7 @@ private:
         Clock::time_point sent_at{};
         bool body_out = false;    // a large item is on its way: nothing may follow yet
         bool wants_room = false;  // was told that there is none
+        Result<void> sendable;    // why an item was refused
         std::mutex order;         // held while items are sent, before the Exchange's own lock
         std::map<std::uint32_t, Source> sources;
     };
@@ -107,8 +109,14 @@ private:
     Room room_of(const Running& running) const;
     Room wait_room(Running& running, Lock& lock, bool wait);
     void flush(std::uint64_t id, Running& running);
+    // With running.order held: sends what is gathered, behind which a large item follows or not, once nothing is in its way.
+    // False when nobody listens.
+    bool send_gathered(std::uint64_t id, Running& running, bool large_follows);
+    // The same, if it can be done at once: false when it has to be tried again.
+    bool flush_now(std::uint64_t id, Running& running);
+    bool send_batch(std::uint64_t id, Lock lock, Running& running);
     void send_alone(std::uint64_t id, Running& running, Body body);
-    void gather_later(std::uint64_t id, Clock::time_point when);
+    bool gather_later(std::uint64_t id, Clock::time_point when);
     void flusher();
 
     rpc::BlockingLink* link_ = nullptr;

@@ -54,18 +54,21 @@ private:
     void read_once(Lock& lock);
     bool has_runnable() const;
     std::optional<Incoming> take_runnable();
+    bool is_nested(const Incoming& call) const;
     bool is_full(const Limit& limit, const Incoming& call) const;
+    bool may_wait(const Limit& limit, const Incoming& call) const;
     void run_next(Lock& lock, bool holding);
-    // The call no longer counts against its service's limit. With the lock held.
+    // The call has ended, and no longer counts against its service's limit. With the lock held.
     void release(std::uint64_t id);
+    void settle(std::uint64_t id, Outcome& outcome);
     bool may_run(Lock& lock);
     // True when the socket is being read now or an idle thread will see to it.
     bool reading_is_safe() const { return held_run_ == 0 || idle_ > 0 || starting_ > 0; }
     void idle(Lock& lock);
     void watch(Lock& lock);
     void set_alarm();
-    // With the lock held: sees to it that a call that has become runnable is run. True when a thread must be started for it.
-    bool wake_one();
+    // Sees to it that a call that has become runnable while nothing arrived is run.
+    void wake_one(Lock& lock);
     void send_result(std::uint64_t id, Outcome outcome, bool gather = false);
     void lose(Lock& lock, Error why);
 
@@ -85,9 +88,11 @@ private:
     std::unordered_map<std::uint64_t, std::string> limited_;  // running calls of services in limits_
     std::condition_variable idle_wake_;   // idle threads other than the watcher
     Alarm alarm_;                         // the watcher
+    std::size_t running_ = 0;  // calls
     std::size_t threads_ = 0;
     std::size_t idle_ = 0;  // with the watcher
     std::size_t starting_ = 0;
+    bool woken_ = false;    // one thread, for calls that became runnable while nothing arrived
     bool watched_ = false;
     bool alarm_set_ = false;
     std::uint64_t alarm_run_ = 0;  // the run that held the right to read when the alarm was set
@@ -157,12 +162,10 @@ bool HostImpl::may_run(Lock& lock) {
         lock.unlock();
         const bool started = runner_.start_thread();
         lock.lock();
+        if (!started) --starting_;
         if (!has_runnable() || ended_) return false;
-        if (!started) {
-            --starting_;
-            // Better a call that cannot be cancelled than one that never runs.
-            return exchange_.idle();
-        }
+        // Better a call that cannot be cancelled than one that never runs.
+        if (!started) return running_ == 0;
     }
     return true;
 }
@@ -176,16 +179,29 @@ void HostImpl::read_once(Lock& lock) {
     if (!read) lose(lock, read.error());
 }
 
-bool HostImpl::is_full(const Limit& limit, const Incoming& call) const {
-    if (limit.concurrency == 0 || limit.running < limit.concurrency) return false;
-    // A running call of the service that waits for this one would otherwise wait for ever.
+// Whether a running call of the service waits for this one, and would otherwise wait for ever.
+bool HostImpl::is_nested(const Incoming& call) const {
     for (const std::string& parent : call.parents) {
         const std::size_t slash = parent.rfind('/');
         if (slash == std::string::npos || std::string_view(parent).substr(0, slash) != options_.worker_id) continue;
         const auto found = limited_.find(std::strtoull(parent.c_str() + slash + 1, nullptr, 10));
-        if (found != limited_.end() && found->second == call.service) return false;
+        if (found != limited_.end() && found->second == call.service) return true;
     }
-    return true;
+    return false;
+}
+
+bool HostImpl::is_full(const Limit& limit, const Incoming& call) const {
+    return limit.concurrency != 0 && limit.running >= limit.concurrency && !is_nested(call);
+}
+
+bool HostImpl::may_wait(const Limit& limit, const Incoming& call) const {
+    if (limit.concurrency == 0 || limit.queue == 0) return true;
+    // Of those that wait some have a place already and only want a thread.
+    const std::size_t most = limit.concurrency - std::min(limit.running, limit.concurrency) + limit.queue;
+    if (limit.waiting < most || is_nested(call)) return true;
+    return static_cast<std::size_t>(std::count_if(ready_.begin(), ready_.end(), [&](const Incoming& other) {
+        return other.service == call.service && !is_nested(other);
+    })) < most;
 }
 
 bool HostImpl::has_runnable() const {
@@ -220,6 +236,8 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     std::optional<Incoming> taken = take_runnable();
     if (!taken) return;
     Incoming& call = *taken;
+    ++running_;
+    const bool limited = !limited_.empty() && limited_.count(call.id) != 0;
     const std::uint64_t run = ++runs_;
     const bool more = holding && !ready_.empty();
     if (holding) {
@@ -228,17 +246,28 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     }
     // The thread that was woken to watch may have found this call to run instead, so pass the watch on.
     if (!watched_ && idle_ > 0) idle_wake_.notify_one();
+    // Several may have become runnable at once, of which one thread was told; who reads now does not look.
+    if (woken_ && !holding && held_run_ == 0) {
+        woken_ = false;
+        if (has_runnable()) wake_one(lock);
+    }
     lock.unlock();
     const std::uint64_t id = call.id;
     std::optional<Outcome> outcome = runner_.run(call);
     if (outcome) {
-        exchange_.settle(id);
+        settle(id, *outcome);
+        if (limited) {
+            // Before the caller hears of the end: its next call may take the place.
+            lock.lock();
+            release(id);
+            lock.unlock();
+        }
         // What came together is answered together.
         send_result(id, std::move(*outcome), more);
         exchange_.end(id);
     }
     lock.lock();
-    if (outcome) release(id);
+    if (outcome) --running_;
     // The right to read is still this thread's unless the watcher took it meanwhile.
     if (holding && held_run_ == run) {
         held_run_ = 0;
@@ -247,6 +276,10 @@ void HostImpl::run_next(Lock& lock, bool holding) {
         const bool brief = Clock::now() - taken_at_ < limits::k_watch_tick_max;
         tick_ = brief ? std::min<std::chrono::nanoseconds>(2 * tick_, limits::k_watch_tick_max) : limits::k_watch_tick;
     }
+}
+
+void HostImpl::settle(std::uint64_t id, Outcome& outcome) {
+    if (Result<void> settled = exchange_.settle(id); !settled) outcome = Outcome::failed(std::move(settled.error()));
 }
 
 void HostImpl::release(std::uint64_t id) {
@@ -258,44 +291,50 @@ void HostImpl::release(std::uint64_t id) {
 }
 
 void HostImpl::finish(std::uint64_t id, Outcome outcome) {
-    exchange_.settle(id);
+    if (!link_->usable()) return;
+    settle(id, outcome);
+    {
+        const Lock lock(mutex_);
+        release(id);
+    }
     send_result(id, std::move(outcome));
     exchange_.end(id);
     Lock lock(mutex_);
-    release(id);
-    if (limits_.empty() || !has_runnable() || ended_) return;
-    if (!wake_one()) return;
-    ++starting_;
-    lock.unlock();
-    const bool started = runner_.start_thread();
-    lock.lock();
-    if (!started) --starting_;
+    if (running_ > 0) --running_;
+    if (!limits_.empty() && has_runnable()) wake_one(lock);
 }
 
-bool HostImpl::wake_one() {
+void HostImpl::wake_one(Lock& lock) {
+    if (ended_) return;
+    woken_ = true;
     if (idle_ > (watched_ ? 1 : 0)) {
         idle_wake_.notify_one();
     } else if (watched_) {
         alarm_set_ = true;
         alarm_run_ = 0;
         alarm_.set(std::chrono::nanoseconds(1));
-    } else {
-        return starting_ == 0 && threads_ < limits::k_worker_threads_max;
+    } else if (starting_ == 0 && threads_ < limits::k_worker_threads_max) {
+        ++starting_;
+        lock.unlock();
+        const bool started = runner_.start_thread();
+        lock.lock();
+        if (!started) --starting_;
     }
-    return false;
 }
 
 void HostImpl::limit(const std::string& service, std::size_t concurrency, std::size_t queue) {
-    const Lock lock(mutex_);
+    Lock lock(mutex_);
     if (concurrency == 0 && queue == 0) {
         limits_.erase(service);
-        return;
+    } else {
+        Limit& limit = limits_[service];
+        limit.concurrency = concurrency;
+        limit.queue = queue;
+        // What came before the limit was set is counted from here on; what ran under an earlier one still is.
+        limit.waiting = static_cast<std::size_t>(std::count_if(ready_.begin(), ready_.end(), [&](const Incoming& call) { return call.service == service; }));
+        limit.running = static_cast<std::size_t>(std::count_if(limited_.begin(), limited_.end(), [&](const auto& running) { return running.second == service; }));
     }
-    Limit& limit = limits_[service];
-    limit.concurrency = concurrency;
-    limit.queue = queue;
-    // What came before the limit was set is counted from here on.
-    limit.waiting = static_cast<std::size_t>(std::count_if(ready_.begin(), ready_.end(), [&](const Incoming& call) { return call.service == service; }));
+    if (has_runnable()) wake_one(lock);
 }
 
 void HostImpl::idle(Lock& lock) {
@@ -365,12 +404,14 @@ void HostImpl::stop() {
     exchange_.close();
 }
 
-void HostImpl::lose(Lock&, Error why) {
+void HostImpl::lose(Lock& lock, Error why) {
     link_->shutdown();
     if (!std::exchange(ended_, true)) why_ended_ = std::move(why);
-    exchange_.hang_up();
     idle_wake_.notify_all();
     alarm_.set({});
+    lock.unlock();
+    exchange_.hang_up();
+    lock.lock();
 }
 
 // --- what arrives, on the reading thread ---------------------------------------------------------------------------
@@ -405,7 +446,7 @@ Result<void> HostImpl::take_call(rpc::Message& message, Body body) {
     call.body = std::move(body);
     if (const auto found = limits_.empty() ? limits_.end() : limits_.find(call.service); found != limits_.end()) {
         Limit& limit = found->second;
-        if (limit.queue != 0 && limit.waiting >= limit.queue && is_full(limit, call)) {
+        if (!may_wait(limit, call)) {
             const std::string text = fmt::format("\"{}\" runs {} calls and {} wait, the most that it was deployed with: wait for some of them, or deploy it with a "
                                                  "larger max_concurrency or max_queue", call.service, limit.running, limit.waiting);
             lock.unlock();

@@ -42,7 +42,8 @@ public:
     // Interrupts a call that is in run() now, where the language can. Called on the reading thread: must not wait for
     // user code, or for a lock that user code may hold (Python's GIL).
     virtual void cancel(std::uint64_t id) = 0;
-    // There is room for another item of that call, whose sender was told that there was none. As cancel().
+    // There is room for another item of that call, whose sender was told that there was none; or nobody listens any more.
+    // As cancel(), but on any thread, and where the Host is in the middle of sending: must not call it.
     virtual void room(std::uint64_t) {}
     // Starts a thread of the language's own that calls Host::serve_more() and ends when that returns. False when it
     // could not: calls then run on the threads that are there.
@@ -76,7 +77,7 @@ public:
     // What passes between the running calls and their callers besides: output, items, what goes into generators.
     virtual Exchange& exchange() = 0;
     // At most `concurrency` calls of that service run at once and at most `queue` more wait; 0: the worker's own bounds. A
-    // call that one of the service's own running calls waits for is let in beyond that.
+    // call that one of the service's own running calls waits for is let in beyond that. From any thread; may start another.
     virtual void limit(const std::string& service, std::size_t concurrency, std::size_t queue) = 0;
     virtual void stop() = 0;
 };

@@ -183,7 +183,7 @@ def test_user_code_sees_the_callers_environment(box: rh.Cluster) -> None:
 
 def test_unknown_service(box: rh.Cluster) -> None:
     with pytest.raises(rh.NotFound, match="no-such"):
-        box.get("no-such")
+        box.get("no-such", default=KeyError)
 
 
 def test_unknown_service_that_was_there(box: rh.Cluster) -> None:
@@ -243,9 +243,8 @@ def test_arguments_for_other_launchers() -> None:
         rh.compute("x", host="10.0.0.1")
     with pytest.raises(rh.LaunchError, match="instance_type"):
         rh.compute("x", instance_type="big")
-    for name in ("num_cpus", "memory", "image"):
-        with pytest.raises(rh.Unsupported, match=name):
-            rh.compute("x", **{name: 1})
+    with pytest.raises(rh.Unsupported, match="image"):
+        rh.compute("x", image="an-image")
     with pytest.raises(TypeError, match="Did you mean 'instance_type'"):
         rh.compute("x", instance_typ="big")
 

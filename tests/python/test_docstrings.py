@@ -11,6 +11,7 @@ import pytest
 import roundhouse as rh
 
 MODULES = ["roundhouse", "roundhouse._call", "roundhouse._cluster", "roundhouse._function", "roundhouse._module",
+           "roundhouse._configs", "roundhouse._objects", "roundhouse._processes", "roundhouse._registry",
            "roundhouse.exceptions"]  # fmt: skip
 
 

@@ -9,10 +9,12 @@ import roundhouse as rh
 from roundhouse import _engine, exceptions
 
 PUBLIC = {
-    "Call", "CallCancelled", "CallTimeout", "Cluster", "Function", "Handle", "Instance", "InternalError", "InvalidName",
-    "LaunchError", "LimitExceeded", "NameTaken", "NodeLost", "NotAllowed", "NotFound", "NotSerializable", "OutOfMemory",
-    "ProtocolError", "RemoteClass", "RemoteError", "RoundhouseError", "SetupError", "Unsupported", "WorkerDied",
-    "WrongArguments", "__version__", "cls", "cluster", "compute", "fn", "function", "handle", "module",
+    "AsyncGeneratorModule", "Call", "CallCancelled", "CallTimeout", "Cluster", "Function", "FutureModule",
+    "GeneratorModule", "Handle", "Instance", "InternalError", "InvalidName", "LaunchError", "LimitExceeded", "Method",
+    "Module", "NameTaken", "NodeLost", "NotAllowed", "NotFound", "NotSerializable", "OnDemandCluster", "OutOfMemory",
+    "ProtocolError", "RemoteClass", "RemoteError", "RoundhouseError", "SetupError", "Stream", "Unsupported",
+    "WorkerDied", "WrongArguments", "__version__", "as_completed", "cls", "cluster", "compute", "configs", "exists",
+    "fn", "function", "gather", "handle", "here", "load", "module", "ondemand_cluster",
 }  # fmt: skip
 
 
@@ -25,7 +27,8 @@ def test_exactly_these_names_are_public() -> None:
 def test_aliases_are_the_same() -> None:
     assert rh.fn is rh.function
     assert rh.module is rh.cls
-    assert rh.cluster is rh.compute
+    assert rh.cluster is rh.ondemand_cluster is rh.compute
+    assert rh.OnDemandCluster is rh.Cluster
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -33,7 +36,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = rh.no_such_name  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__"}))
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__", "here"}))
 def test_every_name_has_a_runnable_example(name: str) -> None:
     assert ">>> " in (inspect.getdoc(getattr(rh, name)) or "")
 

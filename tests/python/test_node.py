@@ -96,7 +96,7 @@ def test_a_process_from_its_making_to_its_end(box: rh.Cluster, client: Client) -
     assert made["vars"] == {"EVERYWHERE": "yes", "MINE": "1"}
     assert made["services"] == []
     assert ask(box, "processes") == {"p": made}
-    assert box.status()["processes"] == {"p": made}
+    assert box._link.ask_node("status", {})["processes"] == {"p": made}
     with pytest.raises(rh.NameTaken, match="exist_ok"):
         ask(box, "create_process", name="p", **launch())
     assert ask(box, "create_process", name="p", exist_ok=True, **launch()) == made

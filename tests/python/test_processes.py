@@ -80,7 +80,7 @@ def test_more_than_there_is(box: rh.Cluster) -> None:
         ({"compute": {"TPU": 1}}, ValueError, "'TPU'"),
         ({"compute": {"node_idx": 1}}, ValueError, "one, node 0"),
         ({"compute": {"node_idx": 0, "CPU": 1}}, ValueError, "not both"),
-        ({"compute": {"memory": 16}}, ValueError, "16GiB"),
+        ({"compute": {"memory": "lots"}}, ValueError, "2GiB"),
         ({"env_vars": {"A": 1}}, ValueError, "'1'"),
         ({"env_vars": ["A"]}, TypeError, "dict"),
         ({"runtime_env": {"pip": ["numpy"]}}, rh.Unsupported, "pip"),
@@ -112,7 +112,7 @@ def test_kill(box: rh.Cluster) -> None:
         os.kill(pid, 0)
     with pytest.raises(rh.NotFound):
         remote()
-    with pytest.raises(KeyError, match="'?p"):
+    with pytest.raises(KeyError, match="no process"):
         box.kill_process("p")
 
 

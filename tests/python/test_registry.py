@@ -49,6 +49,23 @@ def test_save_and_load() -> None:
     box.delete_configs()
 
 
+def test_what_another_program_saves_is_seen_at_once() -> None:
+    """What was read is kept only for as long as the file is the same."""
+    box = rh.compute("box", num_cpus="1+").save()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for asked in ("1", "1+", "1"):
+        for _ in range(3):
+            rh.compute("box")
+        code = f"import roundhouse as rh; rh.compute('box', num_cpus={asked!r}).save()"
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        assert rh.compute("box").config()["num_cpus"] == asked
+    for i in range(20):
+        rh.compute("box", num_cpus=("1", "1+")[i % 2]).save()
+        assert rh.compute("box").config()["num_cpus"] == ("1", "1+")[i % 2]
+    box.delete_configs()
+    assert "num_cpus" not in rh.compute("box").config()
+
+
 def test_a_second_name(own_state: Path) -> None:
     box = rh.compute("first", num_cpus="1+").save()
     assert box.save("second").name == "second"

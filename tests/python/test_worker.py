@@ -263,6 +263,16 @@ def test_what_a_method_returns_is_kept(worker: Worker) -> None:
     assert value(worker.call("n", "@fetch")) == 2
 
 
+def test_what_an_attribute_holds_is_kept(worker: Worker) -> None:
+    worker.load("Rich", "class", Rich)
+    value(worker.own("create", {"class": "Rich", "name": "r"}, []))
+    body = _serialize.dumps((("plain",), {}))
+    assert value(worker.own("create", {"class": "r", "method": "@get", "name": "p"}, body))["class"] == "list"
+    value(worker.call("p", "append", 2))
+    # The object itself, not a copy.
+    assert value(worker.call("r", "@get", "plain")) == [1, 2]
+
+
 def test_any_value_is_an_object(worker: Worker) -> None:
     described = worker.load("list", "object", [3, 1, 2], encoding=_serialize.PICKLE)
     assert described["class"] == "list"

@@ -220,13 +220,16 @@ class Runner:
         if service is None or (method is None and service.kind != "class"):
             classes = [known.name for known in self._services.values() if known.kind == "class"]
             raise Refused("not_found", f"this worker has no class {of!r}; it has {services.listed(classes)}")
-        function, called = service.target, of
-        if method == "@get":
-            function, called = (lambda attribute: getattr(service.target, attribute)), f"{of}.@get"
-        elif method is not None:
-            function, called = service.find(method)[0], service.called(method)
+        called = of if method is None else service.called(method)
         args, kwargs = services.arguments(request.get("encoding", _serialize.PICKLE), parts, called)
-        value = services.call(function, args, kwargs, called)
+        if method is not None and method[:1] == "@":
+            # What an attribute holds, say, kept under a name of its own.
+            from roundhouse._worker import every
+
+            value = every.call(service, method, args, self.cancelling, call.id)
+        else:
+            function = service.target if method is None else service.find(method)[0]
+            value = services.call(function, args, kwargs, called)
 
         def keep(made: Any) -> Answer:
             kind = "instance" if method is None else "object"
