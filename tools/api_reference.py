@@ -29,10 +29,10 @@ the docstrings, and run it again.
 
 # Sections in the order of the page: the modules that define their names. What is not here comes behind, by itself.
 SECTIONS = {
-    "Clusters": ("_cluster", "_here", "_process", "_objects", "_registry"),
-    "Functions": ("_function",),
-    "Classes and objects": ("_module", "_instance", "_handle"),
-    "Calls": ("_call", "_gather", "_stream", "_streams", "_options"),
+    "Clusters": ("_cluster", "_here", "_registry", "_configs"),
+    "Functions": ("_function", "_method"),
+    "Classes and objects": ("_module", "_module_base", "_instance", "_handle"),
+    "Calls": ("_call", "_many", "_stream"),
     "Failures": ("exceptions",),
 }
 # Attributes of the package that are values and so have no docstring.

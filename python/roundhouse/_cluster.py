@@ -8,7 +8,7 @@ from roundhouse import _engine
 from roundhouse._elsewhere import Elsewhere
 from roundhouse._objects import Objects
 from roundhouse._sizes import Sizes
-from roundhouse.exceptions import InvalidName, LaunchError, NotFound, Unsupported, from_engine
+from roundhouse.exceptions import InvalidName, LaunchError, NodeLost, NotFound, Unsupported, from_engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _UP_SECONDS = 30.0
 _DOWN_SECONDS = 30.0
+_LOOK_AGAIN_SECONDS = 0.002
 
 # Arguments that ask for compute elsewhere, by the launcher that they mean.
 _LAUNCHERS = {
@@ -146,9 +147,18 @@ class Cluster(Objects, Elsewhere):
 
     def up_if_not(self, verbose: bool = True) -> Cluster:
         """Launches the cluster unless it is up, and returns it. LaunchError says why it could not be."""
-        if self.is_up():
-            self._check_sizes(self._sizes)
-            return self
+        from time import monotonic, sleep
+
+        deadline = monotonic() + _UP_SECONDS
+        while self.is_up():
+            if self._answers():
+                self._check_sizes(self._sizes)
+                return self
+            if monotonic() > deadline:
+                raise LaunchError(
+                    f"the daemon of cluster {self.name!r} takes connections and does not answer. Try: teardown() first"
+                )
+            sleep(_LOOK_AGAIN_SECONDS)
         self._follow()
         sizes = self._sizes.for_launch(self.name)
         try:
@@ -421,13 +431,21 @@ class Cluster(Objects, Elsewhere):
 
     @classmethod
     def from_name(cls, name: str, load_from_den: bool = True, dryrun: bool = False) -> Cluster:
-        """The cluster that was saved under that name; NotFound when none was."""
+        """The cluster that was saved under that name, or is on this machine; NotFound where there is none."""
         from roundhouse import _registry
 
-        config = _registry.find_cluster(_registry.plain_name(name))
-        if config is None:
-            raise NotFound(f"no cluster is saved as {name!r}. Try: rh.compute({name!r}), which need not be saved")
-        return cls.from_config(config)
+        name = _registry.plain_name(name)
+        config = _registry.warned(lambda: _registry.find_cluster(name), None)
+        if config is not None:
+            return cls.from_config(config)
+        box = cls(name)
+        if not os.path.isdir(box.state_folder):
+            raise NotFound(
+                f"there is no cluster {name!r} on this machine, and none is saved under that name. "
+                f"Try: rh.compute({name!r}).up_if_not()",
+                name=name,
+            )
+        return box
 
     def save(self, name: str | None = None, overwrite: bool = True, folder: str | None = None) -> Cluster:
         """Keeps its configuration on this machine, so that ``rh.compute(name)`` alone brings it back, and returns it.
@@ -488,6 +506,14 @@ class Cluster(Objects, Elsewhere):
         return [row for row in rows if (show_all or row["up"]) and status in (None, row["status"])]
 
     # How it behaves as an object.
+
+    def _answers(self) -> bool:
+        """False for a daemon that was killed, whose socket takes connections for some milliseconds more."""
+        try:
+            self._link.client()
+        except NodeLost:
+            return False
+        return True
 
     def _check_sizes(self, sizes: Sizes) -> None:
         if sizes.amounts:

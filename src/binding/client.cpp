@@ -556,8 +556,13 @@ void bind_client(nb::module_& module) {
         .def("session", &PyClient::session);
     module.def("connect", &connect, nb::arg("socket_path"), nb::arg("software"), nb::arg("timeout") = nb::none());
     module.def("close_all", &close_all);
-    // Only the forking thread goes on in a child, and it is not waiting.
-    ::pthread_atfork(nullptr, nullptr, [] { process.waiting.store(0); });
+    // Only the forking thread goes on in a child, and it is not waiting. The table is left as it is, for ever: to drop what
+    // was closed before the fork would end connections whose threads the child does not have.
+    ::pthread_atfork(nullptr, nullptr, [] {
+        process.waiting.store(0);
+        new std::vector<std::weak_ptr<client::Client>>(std::move(process.clients));
+        process.clients.clear();
+    });
     nb::module_::import_("atexit").attr("register")(module.attr("close_all"));
 }
 

@@ -195,7 +195,7 @@ bool Exchange::send_gathered(std::uint64_t id, Running& running, bool large_foll
     Lock lock(mutex_);
     // A large one before these may still be on its way.
     running.changed.wait(lock, [&] { return !running.body_out || running.deaf || closed_; });
-    running.body_out = large_follows && !running.deaf && !closed_;
+    if (large_follows && !running.deaf && !closed_) running.body_out = true;
     return send_batch(id, std::move(lock), running);
 }
 

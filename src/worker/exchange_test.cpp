@@ -419,6 +419,7 @@ TEST_F(ExchangeTest, HangUpEndsEveryWait) {
         if (received.message.kind() == wire::OUTPUT) output_bytes += received.body.bytes.size();
         if (received.message.kind() == wire::ITEM) item |= received.message.stream() == 1;
     }
+    link->shutdown();  // as the Host does: somebody may be in the middle of sending
     exchange->hang_up();
     EXPECT_EQ(room.get(), Room::gone);
     EXPECT_EQ(large.get(), Room::gone);
@@ -490,11 +491,12 @@ TEST_F(ExchangeTest, TheFirstLookAsksForAnArgument) {
         EXPECT_EQ(more.source(), 2u);
         EXPECT_EQ(more.number(), 4 * k_input_cost);
     }
+    auto taking = std::async(std::launch::async, [&] { return exchange->input(1, 2, true).has_value(); });
     send_in(1, 2, std::string(10 * k_window, 'l'));
-    ASSERT_TRUE(exchange->input(1, 2, true));
     rpc::Message large = peer->next().message;
     while (large.channel() == wire::BODY) large = peer->next().message;
     EXPECT_EQ(large.number(), 10 * k_window);
+    EXPECT_TRUE(taking.get());
 }
 
 TEST_F(ExchangeTest, WhatIsSentIntoTheGeneratorIsNotGranted) {
@@ -527,7 +529,6 @@ TEST_F(ExchangeTest, ExceptionsComeInPlaceOfValues) {
     rpc::Message raised = item_for(1, 0);
     raised.set_outcome(wire::RAISED);
     raised.mutable_raised()->set_type("ValueError");
-    raised.mutable_raised()->set_traceback("here");
     for (const std::uint32_t source : {0u, 1u}) {
         raised.set_source(source);
         peer->send_whole(raised, json("exception"));
@@ -535,7 +536,6 @@ TEST_F(ExchangeTest, ExceptionsComeInPlaceOfValues) {
         ASSERT_TRUE(input);
         EXPECT_EQ(input->kind, Input::Kind::raised);
         EXPECT_EQ(input->raised.type, "ValueError");
-        EXPECT_EQ(input->raised.traceback, "here");
         EXPECT_EQ(as_text(input->body.bytes.view()), "exception");
     }
     EXPECT_FALSE(exchange->input(1, 1, true));  // an argument that failed has ended

@@ -5,6 +5,8 @@ A name without a path is in test_from_runhouse.py. `test_from_runhouse.py` check
 
 from __future__ import annotations
 
+CLUSTERS = "tests/python/test_clusters.py::"
+
 ROWS: dict[str, str] = {
     # Compute
     "`rh.cluster(name)`, `rh.compute(name)`": "test_an_unknown_name_is_a_local_cluster",
@@ -28,6 +30,18 @@ ROWS: dict[str, str] = {
     "`cluster.run(...)`": "test_run_bash",
     "`cluster.call(name, method, ...)`": "test_calling_by_name",
     "`cluster.save()`, `cluster.rename()`": "test_saved_clusters",
+    "`cluster.ips`, `internal_ips`, `head_ip`, `server_address`, `creds_values`": CLUSTERS
+    + "test_what_a_local_cluster_has",
+    "`cluster.autostop_mins`, `cluster_status`": CLUSTERS + "test_what_a_local_cluster_has",
+    "`cluster.num_cpus()`": CLUSTERS + "test_a_node_has_what_was_asked_for",
+    "`cluster.a_up()`, `cluster.a_up_if_not()`": CLUSTERS + "test_up_from_a_coroutine",
+    "`cluster.start_server()`, `restart_server()`, `stop_server()`": CLUSTERS + "test_runhouses_server",
+    "`cluster.endpoint()`": CLUSTERS + "test_what_a_local_cluster_has",
+    "`cluster.run_bash_over_ssh(...)`": "test_run_bash",
+    "`cluster.is_connected()`, `disconnect()`": CLUSTERS + "test_a_connection_is_reopened",
+    "`cluster.delete_configs()`": "test_saved_clusters",
+    "`cluster.put_resource(...)`": "tests/python/test_objects.py::test_put_resource",
+    "`rh.configs`": "tests/python/test_registry.py::test_settings",
     "`cluster.config()`, `Cluster.from_config()`, `Cluster.from_name()`": "test_configurations",
     # Functions and modules
     "`rh.function(f)`, `rh.fn`": "test_lambdas_and_nested_functions",

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -88,6 +89,10 @@ def here() -> Any:
     return rh.here if isinstance(rh.here, str) else rh.here.name
 
 
+def sends_here() -> float:
+    return rh.function(add).to("here", name="sent-here")(2, 3)
+
+
 def imports_what_is_missing() -> None:
     import no_such_module_anywhere  # noqa: F401
 
@@ -95,7 +100,12 @@ def imports_what_is_missing() -> None:
 class Unpicklable(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.file = open(os.devnull)  # noqa: SIM115
+        self.lock = threading.Lock()
+
+
+class Unrebuildable(Exception):
+    def __reduce__(self) -> Any:
+        raise TypeError("it does not travel")
 
 
 class Refused(ValueError):
@@ -108,7 +118,9 @@ def refuse(kind: str) -> None:
     if kind == "plain":
         raise Refused(7, why="not today")
     if kind == "unpicklable":
-        raise Unpicklable("holds a file")
+        raise Unpicklable("holds a lock")
+    if kind == "unrebuildable":
+        raise Unrebuildable("lost for ever")
     os._exit(3)
 
 

@@ -86,6 +86,9 @@ def test_saved_clusters(own_state: str) -> None:
     cluster = rh.compute("to-save").save()
     assert rh.exists("to-save")
     assert rh.load("to-save") == cluster
+    cluster.delete_configs()
+    assert not rh.exists("to-save")
+    cluster.save()
     cluster.teardown_and_delete()
     assert not rh.exists("to-save")
 
@@ -94,7 +97,7 @@ def test_configurations(box: rh.Cluster) -> None:
     config = box.config()
     assert config["name"] == box.name
     assert rh.Cluster.from_config(config) == box
-    assert rh.Cluster.from_name(box.name) == box
+    assert rh.Cluster.from_name(box.save().name) == box
 
 
 def test_run_bash(box: rh.Cluster) -> None:
@@ -102,6 +105,7 @@ def test_run_bash(box: rh.Cluster) -> None:
     assert box.run_bash(["echo one", "echo two"]) == [[0, "one\n", ""], [0, "two\n", ""]]
     assert box.run_bash(["true", "false"], require_outputs=False) == [0, 1]
     assert box.run("echo old") == [0, "old\n", ""]
+    assert box.run_bash_over_ssh("echo without") == [[0, "without\n", ""]]
 
 
 def test_run_python(box: rh.Cluster) -> None:
@@ -193,8 +197,9 @@ def test_environment_of_processes(box: rh.Cluster) -> None:
     other = rh.function(subjects.variable).to(box, name="other-variable")
     assert other("LATER") is None
     box.set_env_vars_globally({"EVERYWHERE": "3"})
-    assert variable("EVERYWHERE") == other("EVERYWHERE") == "3"
-    assert rh.function(subjects.variable).to(box, name="new-variable")("EVERYWHERE") == "3"
+    assert variable("EVERYWHERE") == "3"
+    later = rh.function(subjects.variable).to(box, name="later-variable", process="made-later")
+    assert later("EVERYWHERE") == "3"
 
 
 def test_gpus(own_state: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +235,7 @@ def test_objects(box: rh.Cluster) -> None:
         box.delete("digits")
     account = rh.module(subjects.Account).to(box)(5, name="an-account")
     assert box.get("an-account", remote=True).deposit(1) == account.deposit(0) == 6
-    assert box.get("an-account").balance == 6
+    assert box.get("an-account").fetch().balance == 6
 
 
 def test_clear(own_state: str) -> None:

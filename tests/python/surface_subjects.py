@@ -91,8 +91,7 @@ def count(n: int) -> Generator[int, None, str]:
 
 def count_until(n: int, path: str) -> Iterator[int]:
     try:
-        for number in range(n):
-            yield number
+        yield from range(n)
     finally:
         mark(path)
 

@@ -93,16 +93,6 @@ def test_local_classes_come_back_as_themselves(box: rh.Cluster, identity) -> Non
     assert type(caught.value.args[0]) is Point
 
 
-def test_async_functions_run_to_completion(box: rh.Cluster) -> None:
-    assert rh.function(subjects.add_later).to(box)(1, 2) == 3
-
-
-def test_generators_say_that_they_cannot_yet(box: rh.Cluster) -> None:
-    remote = rh.function(subjects.counting).to(box)
-    with pytest.raises(rh.Unsupported, match="counting is a generator"):
-        remote(3)
-
-
 def test_submit_gives_a_call(box: rh.Cluster) -> None:
     remote_add = rh.function(subjects.add).to(box, name="add-submitted")
     calls = [remote_add.submit(number, 1) for number in range(50)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -96,6 +97,22 @@ def test_another_program_renames_it() -> None:
     assert crate.up_if_not() is crate
     crate.teardown()
     assert not rh.compute("here-after").is_up()
+
+
+def test_from_name(box: rh.Cluster) -> None:
+    assert rh.Cluster.from_name(box.name) == box
+    with pytest.raises(rh.NotFound, match="never-seen"):
+        rh.Cluster.from_name("never-seen")
+
+
+def test_up_right_behind_the_daemons_death() -> None:
+    """A daemon that was killed may still accept for some milliseconds: that is not up."""
+    with rh.compute("killed") as crate:
+        for _ in range(5):
+            call = rh.function(subjects.stubborn).to(crate).submit(60)
+            os.kill(crate.status()["pid"], signal.SIGKILL)
+            assert isinstance(call.exception(timeout=30), rh.NodeLost)
+            assert rh.function(subjects.add).to(crate.up_if_not())(1) == 2
 
 
 def test_a_name_of_a_cluster_that_is_down() -> None:

@@ -11,7 +11,9 @@ import pytest
 import roundhouse as rh
 
 MODULES = ["roundhouse", "roundhouse._call", "roundhouse._cluster", "roundhouse._function", "roundhouse._module",
-           "roundhouse._configs", "roundhouse._objects", "roundhouse._processes", "roundhouse._registry",
+           "roundhouse._handle", "roundhouse._instance", "roundhouse._many", "roundhouse._method",
+           "roundhouse._module_base", "roundhouse._stream", "roundhouse._configs",
+           "roundhouse._objects", "roundhouse._processes", "roundhouse._registry",
            "roundhouse.exceptions"]  # fmt: skip
 
 

@@ -52,16 +52,15 @@ def test_the_constructor_prints_and_raises_here(
 
 
 def test_attributes_are_the_methods(counter: subjects.Counter) -> None:
-    assert dir(counter) == [
-        "__call__", "add", "count_inside", "die", "fixed", "get", "let_go", "named", "spin", "wait",
-    ]  # fmt: skip
+    theirs = {"__call__", "add", "count_inside", "die", "doubled", "fixed", "get", "let_go", "named", "spin", "wait"}
+    assert theirs < set(dir(counter))
     assert str(inspect.signature(counter.add)) == "(n: int = 1) -> int"
     assert counter.add.__doc__ == "Adds n, and returns the value."
     with pytest.raises(AttributeError, match="Did you mean 'add'"):
         counter.ad  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AttributeError, match="setting 'value' here"):
         counter.value = 3
-    assert not hasattr(counter, "doubled")
+    assert counter.doubled == 2 * counter.get()
     assert repr(counter).startswith("<Counter 'Counter")
 
 
