@@ -144,7 +144,11 @@ def __getattr__(name: str) -> object:
         # Not kept: it is the cluster inside of which whoever asks runs just now.
         return _here.here()
     if name not in __all__:
-        raise AttributeError(f"module 'roundhouse' has no attribute {name!r}")
+        if name.startswith("_"):  # Also a submodule that is about to be imported.
+            raise AttributeError(f"module 'roundhouse' has no attribute {name!r}")
+        from roundhouse import _missing
+
+        raise AttributeError(_missing.text(name))
     from importlib import import_module
 
     module, _, called = _WHERE.get(name, f"exceptions.{name}").partition(".")

@@ -93,6 +93,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, BaseException):
             return _raised.reduce(obj, alone=self.alone, bare=self.bare)
+        if isinstance(obj, io.TextIOWrapper) and obj not in (sys.stdout, sys.stderr):
+            # cloudpickle would send what is in the file, as another type, without a word.
+            raise TypeError(f"cannot pickle the open file {getattr(obj, 'name', '?')!r}")
         reduced = super().reducer_override(obj)
         if type(reduced) is not tuple or len(reduced) != 6:
             return reduced

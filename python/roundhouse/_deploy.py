@@ -66,6 +66,15 @@ class Placement:
             )
 
 
+def _source() -> dict[str, Any]:
+    """What the worker needs besides the code: where to import from, and which log records are wanted."""
+    source: dict[str, Any] = {"sys_path": [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]}
+    logging = sys.modules.get("logging")
+    if logging is not None and logging.getLogger().handlers:
+        source["logging"] = logging.getLogger().level
+    return source
+
+
 def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement) -> Service:
     """Sends a function, a class or an object there, and returns the service that it is there."""
     if not sys.executable:
@@ -79,7 +88,7 @@ def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement) -> Se
     request: dict[str, Any] = {
         "name": name,
         "kind": kind,
-        "source": {"sys_path": [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]},
+        "source": _source(),
         "encoding": _serialize.PICKLE,
         "replace": bool(placement.replace),
         "max_concurrency": placement.max_concurrency or 0,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OURS = frozenset(
     (
         *("remote", "local", "fetch", "fetch_async", "set_async", "resolve", "refresh", "rename", "signature"),
-        *("method_signature", "system", "process", "name", "replicate", "distribute"),
+        *("method_signature", "system", "process", "name", "replicate", "distribute", "save"),
     )
 )
 
@@ -123,6 +123,17 @@ class Handle:
         self._service._link.ask_node("rename", request)
         self._service.name = name
         self._service.description["name"] = name
+
+    def save(self, name: str | None = None, overwrite: bool = True) -> Handle:
+        """Remembers it on this machine, as ``name`` (its own, unless given), for ``rh.load(name)`` in other programs.
+
+        What is remembered is where it is: it is not kept alive by that. SavedAlready without ``overwrite``.
+        """
+        from roundhouse import _registry
+
+        saved = _registry.plain_name(name or self.name)
+        _registry.save_service(saved, self.cluster.name, self.name, self._service.description["kind"], overwrite)
+        return self
 
     def delete(self) -> None:
         """Removes it from the cluster. Deleting a class leaves its instances alive."""

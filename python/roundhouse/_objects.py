@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from roundhouse._cluster import Cluster
 
 
+class _Nothing:
+    """Stands for a default that was not given."""
+
+    def __repr__(self) -> str:
+        return "None"
+
+
+_NOTHING: Any = _Nothing()
+
+
 class Objects(Processes):
     def put(self, key: str, obj: Any, process: str | None = None) -> str:
         """Keeps a copy of a value on the cluster, and returns its key. An idle value of that key is replaced.
@@ -45,11 +55,12 @@ class Objects(Processes):
             raise ValueError(f"{resource!r} has no name to be kept under. Try: put('a-key', ...)")
         return self.put(key, resource, process)
 
-    def get(self, key: str, default: Any = None, remote: bool = False) -> Any:
+    def get(self, key: str, default: Any = _NOTHING, remote: bool = False) -> Any:
         """The value of that key, copied here; a function, a class or an instance is returned as something to call.
 
         With ``remote`` a value stays where it is too, and what returns is a stub of it. Where nothing has that name the
-        result is ``default``; with ``default=KeyError`` it is NotFound, which names what is there.
+        result is ``default``; with ``default=KeyError``, and with ``remote`` and no default, it is NotFound, which
+        names what is there.
 
         >>> import roundhouse as rh
         >>> box = rh.compute("example").up_if_not()
@@ -64,6 +75,10 @@ class Objects(Processes):
         try:
             description = self._ask("describe", {"name": key})
         except NotFound as error:
+            if default is _NOTHING:
+                if remote:
+                    raise
+                return None
             if isinstance(default, type) and issubclass(default, LookupError):
                 if isinstance(error, default):
                     raise

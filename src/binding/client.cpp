@@ -145,7 +145,7 @@ WaitEnd wait_for(client::Call& call, Deadline deadline, PyWaiter& waiter) {
 }
 
 Error late_error(const Error& cancelled) {
-    Error late(Code::timeout, "the call did not end within its timeout, and was cancelled");
+    Error late(Code::timeout, "the call did not end within its timeout and was cancelled");
     late.context = cancelled.context;
     if (late.fact("still_running").empty()) late.context.emplace_back("still_running", "False");
     return late;

@@ -174,11 +174,18 @@ awaitable<Result<void>> Node::wait_ready(std::shared_ptr<Worker> worker, std::st
     co_return fail(std::move(error));
 }
 
+// They come behind the deployer's environment and take the place of what is there.
+void Node::add_vars(Launch& launch, const std::map<std::string, std::string>& vars) {
+    std::erase_if(launch.env, [&](const std::string& entry) { return vars.count(entry.substr(0, entry.find('='))) != 0; });
+    for (const auto& [key, value] : vars) launch.env.push_back(key + "=" + value);
+}
+
 // The deployer encodes its code while the workers start; nothing but the deploy that follows may use them.
 awaitable<Outcome> Node::start(const Json& request, Asker asker) {
     Result<void> checked;
     const std::shared_ptr<Launch> launch = launch_of(request, checked);
     if (!checked) co_return Outcome::failed(checked.error());
+    add_vars(*launch, process_vars_);
     const auto count = amount(request, "count", 1, limits::k_workers_max);
     if (!count) co_return Outcome::failed(count.error());
     if (*count == 0) co_return Outcome::failed(Error(Code::bad_arguments, "the field \"count\" must be at least 1"));

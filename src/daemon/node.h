@@ -60,6 +60,7 @@ private:
     net::asio::awaitable<Outcome> deploy(const Json& request, const Body& body, Asker asker);
     net::asio::awaitable<Outcome> load(const Deployment& wanted, const std::vector<std::shared_ptr<Worker>>& workers, const Asker& asker);
     Outcome status() const;
+    static void add_vars(Launch& launch, const std::map<std::string, std::string>& vars);
     std::shared_ptr<Launch> launch_of(const Json& request, Result<void>& checked) const;
     Result<std::shared_ptr<Worker>> start_worker(std::shared_ptr<const Launch> launch);
     net::asio::awaitable<Result<std::shared_ptr<Worker>>> start_worker_soon(std::shared_ptr<const Launch> launch);

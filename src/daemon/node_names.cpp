@@ -199,11 +199,9 @@ awaitable<Outcome> Node::rename(const Json& request) {
         Outcome told = co_await router_.call(worker, "rename", control_body(rename_request(*name, *to), Body()), Asker());
         if (told.kind != Outcome::Kind::returned && !worker->end) co_return told;
     }
-    if (services_.find(*name) != service) co_return Outcome::failed(Error(Code::not_found, fmt::format("\"{}\" was deleted meanwhile", *name)));
+    if (services_.find(service->name) != service) co_return Outcome::failed(Error(Code::not_found, fmt::format("\"{}\" was deleted meanwhile", *name)));
     const std::shared_ptr<Service> before = services_.find(*to);
-    services_.erase(*name);
-    service->name = *to;
-    services_.put(service);
+    services_.rename(service, *to);
     if (before != nullptr) co_await retire(before, service);
     co_return json_outcome(description_of(*service));
 }

@@ -149,6 +149,11 @@ awaitable<Outcome> Node::set_env(const Json& request) {
         for (const auto& [each, process] : processes_) {
             if (!process->worker->end) told.push_back(process);
         }
+        // Workers that no process has; one in another language may have no use for it.
+        for (const auto& worker : workers_.all()) {
+            if (worker->process.empty() && worker->connection != nullptr && worker->parking == nullptr && !worker->stopping)
+                co_await router_.call(worker, "set_env", control_body(vars_request(request), Body()), Asker());
+        }
     }
     for (const auto& process : told) {
         Outcome set = co_await router_.call(process->worker, "set_env", control_body(vars_request(request), Body()), Asker());

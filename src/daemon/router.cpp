@@ -137,6 +137,7 @@ void Router::open(Connection& client, rpc::Message& message, ByteView body) {
     }
     if (message.deadline_ms() != 0) set_deadline(worker, stream, route, message.deadline_ms());
     message.set_principal(client.principal());
+    if (message.service() != service.name) message.set_service(service.name);  // it was renamed
     pass(worker, stream, route, message, body);
 }
 

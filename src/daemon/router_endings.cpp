@@ -134,7 +134,7 @@ void Router::kill(Worker& worker, std::uint64_t stream, Route& route) {
 
 Error Router::why_over(const Route& route, bool still_running) {
     const std::string whose = route.service != nullptr ? fmt::format("the call of \"{}\"", route.service->name) : std::string("the call");
-    const std::string_view what = route.expired ? "passed its deadline" : "was cancelled";
+    const std::string_view what = route.expired ? "did not end within its timeout and was cancelled" : "was cancelled";
     const std::string_view how = still_running ? ", but could not be stopped: it still runs there, and its result will be thrown away" : "";
     return Error(route.expired ? Code::timeout : Code::cancelled, fmt::format("{} {}{}", whose, what, how)).with("still_running", still_running ? "True" : "False");
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "base/limits.h"
+
 #include "daemon/worker.h"
 
 namespace rh::daemon {
@@ -60,6 +62,10 @@ std::shared_ptr<Service> Services::find(std::string_view name) const {
 
 Result<std::shared_ptr<Service>> Services::get(std::string_view name) const {
     if (std::shared_ptr<Service> service = find(name)) return service;
+    if (const auto before = renamed_.find(name); before != renamed_.end()) {
+        std::shared_ptr<Service> service = before->second.lock();
+        if (service != nullptr && find(service->name) == service) return service;
+    }
     std::string there;
     std::string nearest;
     std::size_t least = 3;
@@ -75,6 +81,19 @@ Result<std::shared_ptr<Service>> Services::get(std::string_view name) const {
     if (!nearest.empty()) message += fmt::format("; did you mean \"{}\"?", nearest);
     message += there.empty() ? " (nothing is deployed yet: send a function or class with .to())" : fmt::format(" (there are: {}{})", there, listed > 20 ? ", ..." : "");
     return fail(Error(Code::not_found, std::move(message)).with("name", std::string(name.substr(0, 128))).with("started", "no"));
+}
+
+void Services::put(std::shared_ptr<Service> service) {
+    renamed_.erase(service->name);
+    by_name_[service->name] = std::move(service);
+}
+
+void Services::rename(const std::shared_ptr<Service>& service, std::string to) {
+    std::erase_if(renamed_, [](const auto& entry) { return entry.second.expired(); });
+    erase(service->name);
+    if (renamed_.size() < limits::k_services_max) renamed_[service->name] = service;
+    service->name = std::move(to);
+    put(service);
 }
 
 void Services::erase(std::string_view name) {

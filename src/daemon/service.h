@@ -53,10 +53,12 @@ inline bool is_live_object(Service::Kind kind) { return kind == Service::Kind::i
 class Services {
 public:
     std::shared_ptr<Service> find(std::string_view name) const;
-    // The same, or Code::not_found that names what is there and the nearest of it.
+    // The same, or what had that name before it was renamed, or Code::not_found that names what is there and the nearest of it.
     Result<std::shared_ptr<Service>> get(std::string_view name) const;
-    void put(std::shared_ptr<Service> service) { by_name_[service->name] = std::move(service); }
+    void put(std::shared_ptr<Service> service);
     void erase(std::string_view name);
+    // Who knows it by its old name goes on, until another takes that.
+    void rename(const std::shared_ptr<Service>& service, std::string to);
     // `stem`, or `stem-2`, `stem-3`, ...: the first that is free, and is not `promised` to one that is being made.
     std::string free_name(std::string_view stem, const std::multiset<std::string, std::less<>>& promised = {}) const;
     std::vector<std::shared_ptr<Service>> all() const;
@@ -66,6 +68,7 @@ public:
 
 private:
     std::map<std::string, std::shared_ptr<Service>, std::less<>> by_name_;
+    std::map<std::string, std::weak_ptr<Service>, std::less<>> renamed_;  // by the name before
 };
 
 }  // namespace rh::daemon

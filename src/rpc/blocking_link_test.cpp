@@ -22,8 +22,10 @@ public:
         bodies.push_back(std::move(body));
         return {};
     }
+    void on_sent(std::uint64_t stream) override { sent.push_back(stream); }
     std::vector<Message> heads;
     std::vector<Body> bodies;
+    std::vector<std::uint64_t> sent;
 };
 
 Message hello() {
@@ -291,6 +293,29 @@ TEST_F(BlockingLinkTest, AnEarlyResultEndsTheCallsOwnBody) {
     link->shutdown();
     EXPECT_FALSE(peer->receive());  // nothing more of the body
     EXPECT_TRUE(peer->closed());
+}
+
+// An item that its sender gave up is no reason to give up what this side sends on that stream.
+TEST_F(BlockingLinkTest, AnAbortedItemEndsNoOtherBody) {
+    open_greeted();
+    Message item;
+    item.set_kind(wire::ITEM);
+    item.set_stream(1);
+    const std::string big(2 * limits::k_body_window_bytes, 'b');
+    auto sending = std::async(std::launch::async, [&] { return link->send_whole(item, Body::one(Encoding::pickle, as_byte_view(big))).has_value(); });
+    peer->keep_credit(false);
+    while (peer->ungranted_bytes() < limits::k_body_window_bytes) ASSERT_FALSE(peer->receive(1ms));
+    ASSERT_TRUE(sending.get());
+    peer->send(wire::ABORT, 1, 0, wire::ITEMS);
+    read_messages(1);
+    EXPECT_TRUE(recorder.sent.empty());
+    peer->send(wire::CREDIT, 1, limits::k_body_window_bytes);
+    auto reading = std::async(std::launch::async, [&] { return link->read_some(Clock::now() + 20s, false).has_value(); });
+    const FakePeer::Received received = peer->next();
+    EXPECT_EQ(received.message.kind(), wire::ITEM);
+    EXPECT_TRUE(as_text(received.body.bytes.view()) == big);
+    EXPECT_TRUE(reading.get());
+    EXPECT_EQ(recorder.sent, std::vector<std::uint64_t>{1});
 }
 
 TEST_F(BlockingLinkTest, AbortOutgoingTellsThePeerOnlyOfWhatIsUnsent) {

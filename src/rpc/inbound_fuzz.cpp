@@ -19,7 +19,7 @@ class Checker final : public rh::rpc::Inbound::Handler {
 public:
     rh::Result<void> on_message(rh::rpc::Message& message, rh::Body body) override {
         expect(message.kind() != rh::wire::CHUNK, "a chunk is never handed out");
-        if (message.kind() == rh::wire::CALL || message.kind() == rh::wire::RESULT) {
+        if (message.kind() == rh::wire::CALL || message.kind() == rh::wire::RESULT || message.kind() == rh::wire::ITEM) {
             std::uint64_t sum = 0;
             for (const std::uint64_t part : body.part_bytes) sum += part;
             expect(sum == body.bytes.size(), "a body is as long as its parts");

@@ -107,6 +107,26 @@ TEST_F(InboundTest, RefusesASecondBodyOnAStream) {
     EXPECT_EQ(come(wire::CALL, 1, {4}, "ab").error().code, Code::protocol);
 }
 
+TEST_F(InboundTest, RefusesAWholeBodyBeforeTheLastOneIsWhole) {
+    ASSERT_TRUE(come(wire::ITEM, 1, {4}, "ab"));
+    ASSERT_TRUE(come(wire::ITEM, 2, {2}, "cd"));  // of another stream
+    ASSERT_TRUE(come(wire::CREDIT, 1, {}, ""));
+    EXPECT_EQ(come(wire::RESULT, 1, {}, "").error().code, Code::protocol);
+}
+
+TEST_F(InboundTest, ItemsArePutTogetherLikeResults) {
+    ASSERT_TRUE(come(wire::ITEM, 1, {2, 2}, "ab"));
+    ASSERT_TRUE(come(wire::CHUNK, 1, {}, "cd"));
+    ASSERT_TRUE(come(wire::ITEM, 1, {1}, "e"));
+    ASSERT_TRUE(come(wire::ITEM, 1, {9}, "half"));
+    ASSERT_TRUE(come(wire::ABORT, 1, {}, ""));
+    ASSERT_TRUE(come(wire::RESULT, 1, {}, ""));
+    ASSERT_EQ(recorder.heads.size(), 4u);
+    EXPECT_EQ(text(0), "abcd");
+    EXPECT_EQ(text(1), "e");
+    EXPECT_EQ(recorder.heads[3].kind(), wire::RESULT);
+}
+
 TEST_F(InboundTest, RefusesImpossibleSizes) {
     EXPECT_EQ(come(wire::CALL, 1, {limits::k_body_bytes_max + 1}, "").error().code, Code::protocol);
     EXPECT_EQ(come(wire::CALL, 2, std::vector<std::uint64_t>(limits::k_body_parts_max + 1, 1), "").error().code, Code::protocol);

@@ -194,6 +194,40 @@ TEST_F(OutboundTest, AReaderThatIsAlwaysBehindDoesNotMakeTheBufferGrow) {
     EXPECT_EQ(taker.all.size(), 4000u);
 }
 
+TEST_F(OutboundTest, TellsWhichBodiesThatWaitedHaveGone) {
+    begin(outbound, 1, 3 * k_window);
+    begin(outbound, 2, 10);
+    drain();
+    outbound.grant(1, k_window);
+    drain();
+    EXPECT_FALSE(outbound.has_finished());
+    outbound.report_finished();
+    outbound.grant(1, k_window);
+    drain();
+    EXPECT_EQ(outbound.take_finished(), std::vector<std::uint64_t>{1});
+    EXPECT_FALSE(outbound.has_finished());
+}
+
+// The stream's next body takes the place of one that was dropped, and its credit is its own.
+TEST_F(OutboundTest, ABodyMayFollowADroppedOne) {
+    outbound.report_finished();
+    Message item = call(1);
+    item.set_kind(wire::ITEM);
+    outbound.send_whole(item, body_of(3 * k_window));
+    EXPECT_EQ(outbound.drop(1), wire::ITEM);  // its turn had come, and is still waiting
+    item.set_kind(wire::RESULT);
+    outbound.send_whole(item, body_of(3 * k_window));
+    drain();
+    EXPECT_EQ(taker.body_bytes[1], k_window + limits::k_chunk_bytes);  // with the first chunk of the dropped one
+    for (int i = 0; i < 2; ++i) {
+        outbound.grant(1, k_window);
+        drain();
+    }
+    EXPECT_EQ(taker.body_bytes[1], 3 * k_window + limits::k_chunk_bytes);
+    EXPECT_EQ(outbound.take_finished(), std::vector<std::uint64_t>{1});
+    EXPECT_FALSE(outbound.drop(1));
+}
+
 // --- from end to end -----------------------------------------------------------------------------------------------
 
 class Assembler final : public Inbound::Handler {

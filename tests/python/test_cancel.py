@@ -102,7 +102,8 @@ def test_a_deadline_ends_what_can_be_ended(box: rh.Cluster) -> None:
 def test_a_deadline_lets_go_of_what_cannot_be_ended(box: rh.Cluster) -> None:
     from roundhouse import _engine, _serialize
 
-    rh.function(subjects.stubborn).to(box, name="stubborn-deadline")
+    # A neighbour in the same worker, for whose sake that is not ended.
+    neighbour = rh.function(subjects.stubborn).to(box, name="stubborn-deadline").submit(4.0)
     client = box._link.client()
     started = time.monotonic()
     with pytest.raises(_engine.EngineError) as caught:
@@ -110,3 +111,4 @@ def test_a_deadline_lets_go_of_what_cannot_be_ended(box: rh.Cluster) -> None:
     assert time.monotonic() - started < 5
     assert caught.value.code == _engine.codes["timeout"]
     assert caught.value.facts["still_running"] == "True"
+    assert neighbour.result(timeout=20) is None

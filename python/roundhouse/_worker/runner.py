@@ -34,6 +34,7 @@ class Runner:
         self.host: _engine.Host | None = None
         self.cancelling: set[int] = set()
         self._services: dict[str, Service] = {}
+        self._renamed: dict[str, str] = {}
         self._loop: Loop | None = None
         self._lock = threading.Lock()
         # Streams that run in their call's thread; None for one that is being closed, which no cancel may interrupt.
@@ -111,7 +112,7 @@ class Runner:
     def _call(
         self, call: output.CallOutput, name: str, method: str, encoding: int, parts: list[Any], prefetch: int
     ) -> Answer | None:
-        service = self._services.get(name)
+        service = self._services.get(name) or self._services.get(self._renamed.get(name, ""))
         if service is None:
             raise Refused("not_found", f"this worker has no service {name!r}; it has {services.listed(self._services)}")
         if method[:1] == "@":
@@ -262,6 +263,8 @@ class Runner:
         self.host.limit(name, 0, 0)
         service.name = to
         self._services[to] = service
+        # For calls that were on their way here.
+        self._renamed[name] = to
         self._limit(service)
 
     def _remove(self, name: str) -> None:
@@ -333,7 +336,7 @@ def main() -> None:
         import faulthandler
 
         # A crash in native code then tells where in Python it was, at the end of stderr.
-        faulthandler.enable(2)
+        faulthandler.enable(2, all_threads=False)
     except (ImportError, RuntimeError, ValueError, OSError):
         pass
     expected = sys.argv[1:]

@@ -88,11 +88,13 @@ def call(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, An
     except TypeError as error:
         # Only our own frame: the call itself did not fit.
         if error.__traceback__ is not None and error.__traceback__.tb_next is None:
-            _check_arguments(function, args, kwargs, called)
+            _check_arguments(function, args, kwargs, called, str(error))
         raise
 
 
-def _check_arguments(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], called: str) -> None:
+def _check_arguments(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], called: str, said: str
+) -> None:
     """Refuses when the arguments do not fit; what a builtin raised itself is left alone."""
     import inspect
 
@@ -102,5 +104,7 @@ def _check_arguments(function: Callable[..., Any], args: Sequence[Any], kwargs: 
         return
     try:
         signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise Refused("bad_arguments", f"{called}() {error}. Its signature: {called}{signature}") from None
+    except TypeError:
+        # Python's own words, but for the function's name, which may be another here.
+        words = said.partition("() ")[2] or said
+        raise Refused("bad_arguments", f"{called}() {words}. Its signature: {called}{signature}") from None
