@@ -100,7 +100,7 @@ bool Router::note_from_client(Worker& worker, std::uint64_t stream, Route& route
 void Router::open(Connection& client, rpc::Message& message, ByteView body) {
     if (message.service() == k_worker_service)
         return refuse(client, message, Error(Code::not_allowed, "the service \"_worker\" is the node's own; deploy through \"_node\""));
-    Result<std::shared_ptr<Service>> found = services_.get(message.service());
+    Result<std::shared_ptr<Service>> found = services_.get_called(message.service());
     if (!found) return refuse(client, message, std::move(found.error()));
     Service& service = **found;
     if (service.dead) {

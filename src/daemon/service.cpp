@@ -62,10 +62,6 @@ std::shared_ptr<Service> Services::find(std::string_view name) const {
 
 Result<std::shared_ptr<Service>> Services::get(std::string_view name) const {
     if (std::shared_ptr<Service> service = find(name)) return service;
-    if (const auto before = renamed_.find(name); before != renamed_.end()) {
-        std::shared_ptr<Service> service = before->second.lock();
-        if (service != nullptr && find(service->name) == service) return service;
-    }
     std::string there;
     std::string nearest;
     std::size_t least = 3;
@@ -81,6 +77,15 @@ Result<std::shared_ptr<Service>> Services::get(std::string_view name) const {
     if (!nearest.empty()) message += fmt::format("; did you mean \"{}\"?", nearest);
     message += there.empty() ? " (nothing is deployed yet: send a function or class with .to())" : fmt::format(" (there are: {}{})", there, listed > 20 ? ", ..." : "");
     return fail(Error(Code::not_found, std::move(message)).with("name", std::string(name.substr(0, 128))).with("started", "no"));
+}
+
+Result<std::shared_ptr<Service>> Services::get_called(std::string_view name) const {
+    if (std::shared_ptr<Service> service = find(name)) return service;
+    if (const auto before = renamed_.find(name); before != renamed_.end()) {
+        std::shared_ptr<Service> service = before->second.lock();
+        if (service != nullptr && find(service->name) == service) return service;
+    }
+    return get(name);
 }
 
 void Services::put(std::shared_ptr<Service> service) {

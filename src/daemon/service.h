@@ -53,8 +53,10 @@ inline bool is_live_object(Service::Kind kind) { return kind == Service::Kind::i
 class Services {
 public:
     std::shared_ptr<Service> find(std::string_view name) const;
-    // The same, or what had that name before it was renamed, or Code::not_found that names what is there and the nearest of it.
+    // The same, or Code::not_found that names what is there and the nearest of it.
     Result<std::shared_ptr<Service>> get(std::string_view name) const;
+    // For a call: also what had that name before it was renamed.
+    Result<std::shared_ptr<Service>> get_called(std::string_view name) const;
     void put(std::shared_ptr<Service> service);
     void erase(std::string_view name);
     // Who knows it by its old name goes on, until another takes that.

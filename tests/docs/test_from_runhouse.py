@@ -305,11 +305,24 @@ def test_refresh_and_rename(box: rh.Cluster) -> None:
     old.rename("renamed")
     assert old.deposit(1) == 2
     assert box.get("renamed", remote=True).deposit(1) == 3
-    with pytest.raises(rh.NotFound, match="renamed"):
-        other.deposit(1)
+    assert other.deposit(1) == 4
     assert RemoteAccount(7).deposit(0) == 7
     RemoteAccount(50, name="renamed")
     assert old.refresh().deposit(0) == 50
+
+
+def test_saved_functions_and_modules(box: rh.Cluster) -> None:
+    rh.function(subjects.pid).to(box, name="to-be-saved").save("~/saved-pid")
+    assert rh.exists("saved-pid")
+    assert rh.load("saved-pid")() == box.get("to-be-saved", remote=True)()
+    account = rh.module(subjects.Account).to(box)(5, name="saved-account")
+    rh.handle(account).save()
+    with pytest.raises(ValueError, match="saved-account"):
+        rh.handle(account).save(overwrite=False)
+    assert rh.load("saved-account").deposit(1) == 6
+    rh.handle(account).delete()
+    with pytest.raises(rh.NotFound, match="saved-account"):
+        rh.load("saved-account")
 
 
 def test_get_or_to(box: rh.Cluster) -> None:

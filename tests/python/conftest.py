@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,10 +57,3 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         return done
 
     return run
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 10.0, what: str = "it") -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
-        time.sleep(0.01)

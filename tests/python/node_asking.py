@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import raw_peer
 import roundhouse as rh
-from conftest import wait_until
+from patience import wait_until
 from raw_peer import ABORT, FAILED, Client
 from roundhouse import _engine
 

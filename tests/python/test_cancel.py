@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import roundhouse as rh
 import subjects
-from conftest import wait_until
+from patience import wait_until
 
 
 def test_cancel_is_an_exception_in_the_code(box: rh.Cluster, tmp_path: Path) -> None:

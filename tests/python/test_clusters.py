@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import roundhouse as rh
 import subjects
-from conftest import wait_until
+from patience import wait_until
 
 
 @pytest.fixture(autouse=True)

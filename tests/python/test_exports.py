@@ -18,6 +18,14 @@ PUBLIC = {
 }  # fmt: skip
 
 
+def test_names_that_are_not_there_say_what_to_do() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'Image'\. It is not in this version yet"):
+        _ = rh.Image  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="Did you mean 'function'"):
+        _ = rh.functon  # type: ignore[attr-defined]
+    assert not hasattr(rh, "secret")
+
+
 def test_exactly_these_names_are_public() -> None:
     assert set(rh.__all__) == PUBLIC == set(dir(rh))
     for name in PUBLIC:

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 import roundhouse as rh
 import subjects
-from conftest import wait_until
+from patience import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import roundhouse as rh
-from conftest import wait_until
 from node_asking import (
     ask,
     calls_of,
@@ -22,6 +21,7 @@ from node_asking import (
     raw_client,  # noqa: F401
     workers,
 )
+from patience import wait_until
 from raw_peer import CANCEL, CHUNK, FAILED, ITEM, OUTPUT, Client
 
 # --- several workers ------------------------------------------------------------------------------------------------
@@ -215,8 +215,14 @@ def test_rename(box: rh.Cluster, client: Client) -> None:
     wait_until(lambda: calls_of(box, name) == 2)
     renamed = ask(box, "rename", name=name, to="other")
     assert renamed["name"] == "other"
-    assert code_of(client.result(client.call(name, "echo"))) == "not_found"
+    with pytest.raises(rh.NotFound):
+        ask(box, "describe", name=name)
     assert client.ask("other", "echo")["services"] == ["other"]
+    # Who knows only the old one goes on, until another takes it.
+    assert client.ask(name, "echo")["services"] == ["other"]
+    deploy(box, name)
+    assert client.ask(name, "echo")["services"] == [name]
+    ask(box, "delete", name=name)
     # Calls that ran under the old name are none the worse.
     for stream in running:
         client.send({"kind": CANCEL, "stream": stream})

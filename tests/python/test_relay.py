@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import roundhouse as rh
-from conftest import wait_until
 from node_asking import (
     ask,
     calls_of,
@@ -17,6 +16,7 @@ from node_asking import (
     nothing_stays,  # noqa: F401
     raw_client,  # noqa: F401
 )
+from patience import wait_until
 from raw_peer import ABORT, CANCEL, CHUNK, CREDIT, ITEM, ITEMS, JSON, RESULT, Client
 
 # --- items ----------------------------------------------------------------------------------------------------------

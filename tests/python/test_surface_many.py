@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import roundhouse as rh
 import surface_subjects as subjects
-from conftest import wait_until
+from patience import wait_until
 
 
 def test_map_keeps_the_order(box: rh.Cluster) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import roundhouse as rh
 import surface_subjects as subjects
-from conftest import wait_until
+from patience import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 import roundhouse as rh
 import subjects
-from conftest import wait_until
 from leftovers import processes_of, shared_memory, sockets_of
+from patience import wait_until
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_an_instance_lives_on(worker: Worker) -> None:
         ("add", "cal", (1,), "not_found", "Did you mean 'call'"),
         ("add", "__init__", (1,), "not_found", "'__init__'"),
         ("add", "call", (), "bad_arguments", "add(a: 'int', b: 'int' = 1)"),
-        ("add", "call", (1, 2, 3), "bad_arguments", "too many positional arguments"),
+        ("add", "call", (1, 2, 3), "bad_arguments", "takes from 1 to 2 positional arguments but 3 were given"),
     ],
 )
 def test_refusals(worker: Worker, service: str, method: str, args: Any, code: str, words: str) -> None:

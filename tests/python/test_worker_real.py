@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import roundhouse as rh
-from conftest import wait_until
+from patience import wait_until
 from roundhouse import _engine, _json, _raised, _serialize
 
 PICKLE = _serialize.PICKLE

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from bare_worker import FAILED, Worker, fresh_worker, value
-from conftest import wait_until
+from patience import wait_until
 from roundhouse import _engine, _json, _serialize
 from roundhouse._worker import shell
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import roundhouse as rh
 from bare_worker import FAILED, RAISED, Worker, fresh_worker, value
-from conftest import wait_until
+from patience import wait_until
 from roundhouse import _engine, _raised, _serialize
 from roundhouse._context import current_call
 
