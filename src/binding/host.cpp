@@ -164,6 +164,7 @@ public:
     std::optional<Outcome> run(worker::Incoming& call) override {
         canceller_.begin(call.id);
         const nb::gil_scoped_acquire gil;
+        call.has_begun();
         try {
             nb::object result;
             try {

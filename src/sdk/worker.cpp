@@ -96,6 +96,7 @@ struct Worker::Impl final : rh::worker::Runner {
 };
 
 std::optional<rh::Outcome> Worker::Impl::run(rh::worker::Incoming& call) {
+    call.has_begun();
     std::atomic<bool>* flag = nullptr;
     {
         const std::scoped_lock lock(calls_mutex);

@@ -21,6 +21,7 @@ public:
     ~FakeRunner() override { join(); }
 
     std::optional<Outcome> run(Incoming& call) override {
+        call.has_begun();
         note([&] { begun_.insert(call.id); });
         const auto method = methods.find(call.method);
         std::optional<Outcome> outcome = method != methods.end() ? method->second(call) : block(call.id);

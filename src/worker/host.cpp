@@ -1,6 +1,7 @@
 #include "worker/host.h"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <csignal>
 #include <cstdlib>
@@ -51,7 +52,8 @@ public:
 
 private:
     void work(Lock& lock);
-    void read_once(Lock& lock);
+    // With `pending`, calls that could not begin yet, only for a moment.
+    void read_once(Lock& lock, bool pending);
     bool has_runnable() const;
     std::optional<Incoming> take_runnable();
     bool is_nested(const Incoming& call) const;
@@ -62,8 +64,6 @@ private:
     void release(std::uint64_t id);
     void settle(std::uint64_t id, Outcome& outcome);
     bool may_run(Lock& lock);
-    // True when the socket is being read now or an idle thread will see to it.
-    bool reading_is_safe() const { return held_run_ == 0 || idle_ > 0 || starting_ > 0; }
     void idle(Lock& lock);
     void watch(Lock& lock);
     void set_alarm();
@@ -96,13 +96,16 @@ private:
     bool watched_ = false;
     bool alarm_set_ = false;
     std::uint64_t alarm_run_ = 0;  // the run that held the right to read when the alarm was set
-    bool reading_ = false;
+    bool reading_ = false;  // a thread has the right to read
+    bool in_read_ = false;  // and makes use of it: it runs no call until something comes
     std::uint64_t runs_ = 0;
     std::uint64_t held_run_ = 0;
-    // How long a call may hold the right to read. Where calls are short but threads wait for their turn on the processor or for
-    // Python's lock, taking it away only makes more threads compete: it grows then, and shrinks with a call that really lasts.
+    std::atomic<int> unbegun_{0};  // calls that a thread runs but that wait for the language's own lock
+    // How long a call may hold the right to read. Where calls are short but threads wait for their turn on a processor, taking
+    // it away only makes more threads compete: it grows with each such call, until one really lasts.
     std::chrono::nanoseconds tick_{limits::k_watch_tick};
     Clock::time_point taken_at_{};
+    std::size_t taken_ = 0;  // calls that lost it and still run
     bool ended_ = false;
     Error why_ended_;
 };
@@ -141,10 +144,12 @@ void HostImpl::work(Lock& lock) {
     while (!ended_) {
         const bool holding = !reading_;
         if (holding) reading_ = true;
-        if (has_runnable() && (holding ? may_run(lock) : reading_is_safe())) {
+        // Whoever holds the right to read while it runs a call takes the next one too: a second thread would only compete with it
+        // for Python's lock, unless that call lasts, and then the watcher is its successor.
+        if (has_runnable() && unbegun_.load() == 0 && (holding ? may_run(lock) : in_read_)) {
             run_next(lock, holding);
         } else if (holding) {
-            read_once(lock);
+            read_once(lock, has_runnable());
         } else {
             idle(lock);
         }
@@ -170,11 +175,15 @@ bool HostImpl::may_run(Lock& lock) {
     return true;
 }
 
-void HostImpl::read_once(Lock& lock) {
+void HostImpl::read_once(Lock& lock, bool pending) {
     const bool served = runs_ != 0;
+    in_read_ = true;
     lock.unlock();
-    const Result<rpc::BlockingLink::Read> read = link_->read_some({}, served);
+    rpc::Deadline deadline;
+    if (pending) deadline = Clock::now() + limits::k_watch_tick;
+    const Result<rpc::BlockingLink::Read> read = link_->read_some(deadline, served && !pending);
     lock.lock();
+    in_read_ = false;
     reading_ = false;
     if (!read) lose(lock, read.error());
 }
@@ -239,7 +248,7 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     ++running_;
     const bool limited = !limited_.empty() && limited_.count(call.id) != 0;
     const std::uint64_t run = ++runs_;
-    const bool more = holding && !ready_.empty();
+    const bool more = !ready_.empty();
     if (holding) {
         held_run_ = run;
         if (!alarm_set_) set_alarm();
@@ -253,7 +262,10 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     }
     lock.unlock();
     const std::uint64_t id = call.id;
+    call.unbegun = &unbegun_;
+    unbegun_.fetch_add(1);
     std::optional<Outcome> outcome = runner_.run(call);
+    call.has_begun();
     if (outcome) {
         settle(id, *outcome);
         if (limited) {
@@ -273,8 +285,9 @@ void HostImpl::run_next(Lock& lock, bool holding) {
         held_run_ = 0;
         reading_ = false;
     } else if (holding) {
-        const bool brief = Clock::now() - taken_at_ < limits::k_watch_tick_max;
-        tick_ = brief ? std::min<std::chrono::nanoseconds>(2 * tick_, limits::k_watch_tick_max) : limits::k_watch_tick;
+        --taken_;
+        const bool lasted = Clock::now() - taken_at_ >= limits::k_watch_tick_max;
+        tick_ = lasted ? limits::k_watch_tick : std::min<std::chrono::nanoseconds>(2 * tick_, limits::k_watch_tick_max);
     }
 }
 
@@ -354,7 +367,7 @@ void HostImpl::idle(Lock& lock) {
 // Returns when the right to read is free, taken from a call that lasts if need be.
 void HostImpl::watch(Lock& lock) {
     while (!ended_) {
-        if (held_run_ == 0 && (!reading_ || has_runnable())) return;
+        if (held_run_ == 0 && (!reading_ || (in_read_ && unbegun_.load() == 0 && has_runnable()))) return;
         if (held_run_ != 0 && !alarm_set_) set_alarm();
         lock.unlock();
         alarm_.sleep();
@@ -364,6 +377,7 @@ void HostImpl::watch(Lock& lock) {
             held_run_ = 0;
             reading_ = false;
             taken_at_ = Clock::now();
+            if (taken_++ > 0) tick_ = limits::k_watch_tick;
             return;
         }
     }

@@ -5,12 +5,14 @@
 // that runs a call keeps the right to read the socket for a moment (limits::k_watch_tick); a watcher takes it over when the
 // call lasts, so that cancels, pings and other callers' calls never wait behind user code.
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/body.h"
@@ -29,6 +31,13 @@ struct Incoming {
     std::uint32_t prefetch = 0;  // items that the caller takes ahead
     std::vector<std::string> parents;  // "worker/stream" of the calls that wait for this one
     Body body;
+
+    // Told by the runner once it has what only one thread can have, such as Python's lock. Until then another thread would only
+    // compete for it, and none begins a call.
+    void has_begun() {
+        if (std::atomic<int>* const count = std::exchange(unbegun, nullptr)) count->fetch_sub(1);
+    }
+    std::atomic<int>* unbegun = nullptr;
 };
 
 // The language's part. The service "_worker" is the Runner's own: the daemon calls its methods "load", "create" and
