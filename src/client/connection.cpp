@@ -46,6 +46,7 @@ Connection::~Connection() {
         return;
     }
     close();
+    if (link_ != nullptr) link_->stop();
     // The last reference may fall on the background thread, at its very end.
     if (background_.joinable()) background_.detach();
 }
@@ -279,9 +280,12 @@ void Connection::finish(std::unique_lock<std::mutex>& lock, Pending& call, Outco
     const std::shared_ptr<Observer> observer = call.observer_;
     if (observer != nullptr) --observed_;
     calls_.erase(call.stream_);
-    if (observer == nullptr) return;
+    // An item that was sent while the end came in: nobody will grant it room.
+    const bool unsent = call.sending_;
+    if (observer == nullptr && !unsent) return;
     lock.unlock();
-    observer->on_done();
+    if (unsent) link_->abort_outgoing(call.stream_);
+    if (observer != nullptr) observer->on_done();
     lock.lock();
 }
 

@@ -170,7 +170,7 @@ WaitEnd Connection::wait(Waiting& waiting, Deadline deadline, Waiter* waiter, Re
     };
     for (;;) {
         if (ready(lock)) return leave(WaitEnd::done);
-        if (link_->has_queued()) {
+        if (link_->has_queued() && link_->usable()) {
             // What waits for company may be what the answer waits for.
             lock.unlock();
             link_->flush_queued();

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <system_error>
 #include <unistd.h>
 
 #include "base/fork_count.h"
@@ -168,9 +169,13 @@ bool BlockingLink::keep_for_company() {
     sigset_t before;
     ::sigfillset(&all);
     ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    timer_ = std::thread([this] { flush_later(); });
+    try {
+        timer_ = std::thread([this] { flush_later(); });
+    } catch (const std::system_error&) {
+        timer_set_ = false;  // no thread is to be had: nothing can wait
+    }
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return true;
+    return timer_set_;
 }
 
 void BlockingLink::flush_queued() {
@@ -193,7 +198,7 @@ void BlockingLink::flush_later() {
     }
 }
 
-BlockingLink::~BlockingLink() {
+void BlockingLink::stop() {
     if (!usable()) {
         // A forked child: the thread is its parent's.
         if (timer_.joinable()) timer_.detach();

@@ -28,7 +28,7 @@ using Deadline = std::optional<std::chrono::steady_clock::time_point>;
 
 class BlockingLink : private Inbound::Handler {
 public:
-    ~BlockingLink();
+    ~BlockingLink() { stop(); }
 
     // Takes the whole messages that the link does not handle itself, on the reading thread.
     class Receiver {
@@ -70,6 +70,8 @@ public:
 
     // Ends the connection from any thread: readers and senders return with an Error.
     void shutdown();
+    // Before the Receiver goes: joins the link's own thread, which tells it of bodies that have gone.
+    void stop();
     bool usable() const;
 
 private:

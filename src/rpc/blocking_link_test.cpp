@@ -348,6 +348,50 @@ TEST_F(BlockingLinkTest, AForkedChildMayNotUseIt) {
     EXPECT_EQ(peer->next().message.kind(), wire::PING);
 }
 
+// Whether it has company or not, and whatever else is sent meanwhile.
+TEST_F(BlockingLinkTest, WhatIsQueuedLeavesInOrder) {
+    open_greeted();
+    constexpr std::uint64_t k_count = 2000;
+    auto queueing = std::async(std::launch::async, [&] {
+        const ByteView part = as_byte_view("text");
+        for (std::uint64_t i = 1; i <= k_count; ++i) {
+            Message message;
+            message.set_kind(wire::CALL);
+            message.set_stream(i);
+            if (i % 100 == 0) {
+                ASSERT_TRUE(link->send_gather(message, Encoding::json, {&part, 1}));
+                continue;
+            }
+            const Result<bool> now = i % 2 == 0 ? link->queue_gather(message, Encoding::json, {&part, 1}) : link->queue_whole(message, Body::one(Encoding::json, part));
+            ASSERT_TRUE(now);
+            if (*now) link->flush_queued();
+        }
+    });
+    for (std::uint64_t i = 1; i <= k_count; ++i) {
+        const FakePeer::Received received = peer->next();
+        ASSERT_EQ(received.message.stream(), i);
+        ASSERT_EQ(as_text(received.body.bytes.view()), "text");
+    }
+    queueing.get();
+}
+
+// Nobody is told of what left while the Receiver goes.
+TEST_F(BlockingLinkTest, StopEndsItsOwnThread) {
+    open_greeted();
+    for (std::uint64_t i = 1; i <= 3; ++i) {
+        Message message;
+        message.set_kind(wire::CALL);
+        message.set_stream(i);
+        ASSERT_TRUE(link->queue_whole(message, Body::one(Encoding::json, as_byte_view("x"))));
+    }
+    link->stop();
+    link->stop();
+    Message last;
+    last.set_kind(wire::PING);
+    ASSERT_TRUE(link->send(last));
+    for (std::uint64_t i = 1; i <= 3; ++i) EXPECT_EQ(peer->next().message.stream(), i);
+}
+
 TEST_F(BlockingLinkTest, ManyThreadsMaySend) {
     open_greeted();
     constexpr int k_threads = 8;

@@ -57,13 +57,16 @@ public:
     bool wait_returned(std::uint64_t id) {
         return wait([&] { return returned_.count(id) != 0; });
     }
+    bool wait_room(std::uint64_t id) {
+        return wait([&] { return rooms_.count(id) != 0; });
+    }
     bool has_begun(std::uint64_t id) {
         const std::scoped_lock lock(mutex_);
         return begun_.count(id) != 0;
     }
     int rooms(std::uint64_t id) {
         const std::scoped_lock lock(mutex_);
-        return rooms_[id];
+        return rooms_.count(id) != 0 ? rooms_[id] : 0;
     }
     std::size_t thread_count() {
         const std::scoped_lock lock(mutex_);

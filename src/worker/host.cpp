@@ -39,7 +39,10 @@ class HostImpl final : public Host, private rpc::BlockingLink::Receiver {
 public:
     HostImpl(Options options, Runner& runner)
         : options_(std::move(options)), runner_(runner), exchange_([this](std::uint64_t id) { runner_.room(id); }) {}
-    ~HostImpl() override { stop(); }
+    ~HostImpl() override {
+        stop();
+        if (link_ != nullptr) link_->stop();
+    }
 
     Result<void> open();
     Result<void> serve() override;

@@ -45,7 +45,8 @@ struct Incoming {
 class Runner {
 public:
     virtual ~Runner() = default;
-    // Runs one call to its end, on one of the threads in serve(); nothing, when Host::finish() will tell of it later. Never
+    // Runs one call to its end, on one of the threads in serve(), and says call.has_begun() as soon as nothing that other calls
+    // need keeps it from going on; nothing, when Host::finish() will tell of it later. Never
     // throws.
     virtual std::optional<Outcome> run(Incoming& call) = 0;
     // Interrupts a call that is in run() now, where the language can. Called on the reading thread: must not wait for

@@ -24,6 +24,7 @@ public:
     ~TestRunner() override { join(); }
 
     std::optional<Outcome> run(Incoming& call) override {
+        call.has_begun();
         {
             std::unique_lock lock(mutex_);
             begun_.insert(call.id);
