@@ -14,7 +14,7 @@ from typing import Any
 from places import HERE, IDLE, ONE_CORE, Baselines, Ground, Place
 from processes import Program, Trouble, cpu_ns, cpu_ticks, load_average, pss_bytes, run_program
 
-MICROSECONDS, MILLISECONDS, MEGABYTES, PERCENT = "µs", "ms", "MB", "%"
+MICROSECONDS, MILLISECONDS, MEGABYTES, PERCENT, A_SECOND = "µs", "ms", "MB", "%", "1/s"
 DIVISOR = {MICROSECONDS: 1e3, MILLISECONDS: 1e6}  # of nanoseconds
 
 PACED_SECONDS = 0.01
@@ -43,11 +43,12 @@ class Sample:
 class Target:
     """At most `limit` times the baseline; or at most `limit` in the figure's own unit where it has no baseline.
 
-    Without a limit the figure is shown, not judged.
+    Without a limit the figure is shown, not judged; with `at_least` more is better.
     """
 
     limit: float | None
     beside: str = ""
+    at_least: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,20 @@ def log_line(bench: Bench) -> Sample:
     return sample
 
 
+def many(key: str, count: int) -> Callable[[Bench], Sample]:
+    """A rate of ours and of the same job by hand, by a program of its own (many.py)."""
+
+    def measure(bench: Bench) -> Sample:
+        argv = [sys.executable, str(HERE / "many.py"), key, str(count // 10 if bench.quick else count)]
+        taken = json.loads(run_program(argv, bench.core, bench.ground.env))
+        ours, raw = taken.pop("ours"), taken.pop("raw")
+        sample = Sample(ours, ours, raw)
+        sample.facts.update(taken)
+        return sample
+
+    return measure
+
+
 def memory_mb(place: Place) -> tuple[float, float]:
     daemon, keeper = (pss_bytes(place.pids[name]) / 1e6 for name in ("daemon", "keeper"))
     return daemon, keeper
@@ -193,6 +208,7 @@ def idle_cpu(bench: Bench) -> Sample:
 
 WARM_CALLS = 100
 
+MANY_NOTE = "CPU each: client {client:.1f}, daemon {daemon:.1f}, worker {worker:.1f} µs"
 CALL_NOTE = (
     "CPU: client {client:.0f}, daemon {daemon:.0f}, worker {worker:.0f} µs; {rate:,.0f} calls/s; p99 {p99:.0f} µs"
 )
@@ -248,6 +264,38 @@ FIGURES = [
         cold,
         "up {up:.0f}, to {to:.0f}, first call {call:.1f} ms; besides, import {import:.1f} and teardown {down:.0f} ms",
         {ONE_CORE: "what overlaps on two cores, the client's pickling and the worker's start, adds up on one"},
+    ),
+    Figure(
+        "calls_inflight",
+        "1,000 calls in flight, one client, one worker",
+        A_SECOND,
+        {IDLE: Target(1, "R", at_least=True), ONE_CORE: Target(None, "R")},
+        many("calls_inflight", 40_000),
+        MANY_NOTE,
+    ),
+    Figure(
+        "calls_threads",
+        "16 threads of one client calling one object",
+        A_SECOND,
+        {IDLE: Target(1.5, "R", at_least=True), ONE_CORE: Target(None, "R")},
+        many("calls_threads", 16_000),
+        MANY_NOTE,
+    ),
+    Figure(
+        "stream_items",
+        "items of a generator, small numbers",
+        A_SECOND,
+        {IDLE: Target(2, "R", at_least=True), ONE_CORE: Target(None, "R")},
+        many("stream_items", 200_000),
+        MANY_NOTE,
+    ),
+    Figure(
+        "map_cpu",
+        "tasks of 50 ms of processor time, map over two workers",
+        A_SECOND,
+        {IDLE: Target(0.95, "pool", at_least=True)},
+        many("map_cpu", 40),
+        "{pids:.0f} worker processes, busy together for {overlap:.0%} of the time",
     ),
     Figure(
         "log_line",

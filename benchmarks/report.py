@@ -63,7 +63,7 @@ class Row:
     def met(self) -> bool | None:
         if self.judged is None or self.target.limit is None:
             return None
-        return self.judged <= self.target.limit
+        return self.judged >= self.target.limit if self.target.at_least else self.judged <= self.target.limit
 
     @property
     def note(self) -> str:
@@ -79,7 +79,7 @@ class Row:
             return "-"
         if self.figure.unit == PERCENT:
             return "0.0 %"
-        return f"≤ {self.target.limit:g} {self.target.beside or self.figure.unit}"
+        return f"{'≥' if self.target.at_least else '≤'} {self.target.limit:g} {self.target.beside or self.figure.unit}"
 
     def as_json(self, when: str) -> dict[str, Any]:
         return {
