@@ -408,22 +408,24 @@ TEST_F(ItemsTest, ADroppedArgumentEndsItsPumpOnly) {
 }
 
 // Bodies of one stream never mix: the other end takes a message between a body and its chunks for a broken protocol.
-TEST_F(ItemsTest, ArgumentsPumpedByTwoThreadsDoNotMix) {
+TEST_F(ItemsTest, ArgumentsPumpedByThreadsDoNotMix) {
     const auto call = start(1024);
-    constexpr int k_items = 60;
+    constexpr int k_items = 200;
+    constexpr std::uint32_t k_pumps = 6;
     std::vector<std::thread> pumps;
-    for (std::uint32_t source = 1; source <= 3; ++source) {
+    for (std::uint32_t source = 1; source <= k_pumps; ++source) {
         want(source, k_window);
         pumps.emplace_back([&, source] {
             for (int i = 0; i < k_items; ++i) {
                 ASSERT_TRUE(call->wait_room(source));
-                const std::size_t bytes = source == 3 || i % 3 == 2 ? 10 : 3 * limits::k_chunk_bytes;
+                // Large ones beyond the window, so that they wait for credit in their midst.
+                const std::size_t bytes = source <= 2 && i % 20 == 0 ? limits::k_body_window_bytes + limits::k_chunk_bytes : 10;
                 ASSERT_TRUE(call->send_item(source, value(std::to_string(i) + "." + std::string(bytes, 'x'))));
             }
         });
     }
-    std::vector<int> next(4);
-    for (int left = 3 * k_items; left > 0; --left) {
+    std::vector<int> next(k_pumps + 1);
+    for (int left = k_pumps * k_items; left > 0; --left) {
         const FakePeer::Received received = peer->next(wire::ITEM);
         const std::string_view text = as_text(received.body.bytes.view());
         const std::uint32_t source = received.message.source();
@@ -486,6 +488,7 @@ TEST_F(ItemsTest, TheEndOfACallAndALargeItemMayMeet) {
     peer->keep_credit(false);
     for (int round = 0; round < 100; ++round) {
         const auto call = start(1024);
+        auto waiting = std::async(std::launch::async, [&] { return outcome(*call).kind; });
         std::atomic<bool> ready = false;
         auto sending = std::async(std::launch::async, [&] {
             Sent large = value(std::string(limits::k_body_window_bytes + limits::k_chunk_bytes, 'l'));
@@ -496,7 +499,7 @@ TEST_F(ItemsTest, TheEndOfACallAndALargeItemMayMeet) {
         }
         answer();
         while (sending.wait_for(0s) != std::future_status::ready) static_cast<void>(peer->receive(1ms));
-        EXPECT_EQ(outcome(*call).kind, Outcome::Kind::returned);
+        EXPECT_EQ(waiting.get(), Outcome::Kind::returned);
         // The last of the window is free: what were left would come now, and whole.
         peer->send(wire::CREDIT, stream, limits::k_body_window_bytes);
     }

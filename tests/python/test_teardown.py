@@ -70,7 +70,8 @@ def test_kill_9(fresh: rh.Cluster, victim: str) -> None:
     os.kill(pids[victim], signal.SIGKILL)
     wait_until(lambda: not alive(pids[victim]), what=f"the death of the {victim}")
     if victim == "worker":
-        # Another worker takes its place.
+        # Another worker takes its place; a call before the node knows of the death would die with it.
+        wait_until(lambda: pids["worker"] not in [worker["pid"] for worker in fresh.status()["workers"]])
         assert remote_pid() != pids["worker"]
         assert not call.done()
     else:
