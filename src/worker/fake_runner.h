@@ -2,6 +2,7 @@
 
 // A Runner for tests of the Host: what a call does is a function that the test gives, by the call's method.
 
+#include <algorithm>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -22,10 +23,16 @@ public:
 
     std::optional<Outcome> run(Incoming& call) override {
         call.has_begun();
-        note([&] { begun_.insert(call.id); });
+        note([&] {
+            begun_.insert(call.id);
+            most_ = std::max(most_, ++running_);
+        });
         const auto method = methods.find(call.method);
         std::optional<Outcome> outcome = method != methods.end() ? method->second(call) : block(call.id);
-        note([&] { returned_.insert(call.id); });
+        note([&] {
+            returned_.insert(call.id);
+            --running_;
+        });
         return outcome;
     }
     void cancel(std::uint64_t id) override { note([&] { cancelled_.insert(id); }); }
@@ -59,6 +66,13 @@ public:
     }
     bool wait_room(std::uint64_t id) {
         return wait([&] { return rooms_.count(id) != 0; });
+    }
+    bool wait_running(std::size_t count) {
+        return wait([&] { return running_ == count; });
+    }
+    std::size_t most_at_once() {
+        const std::scoped_lock lock(mutex_);
+        return most_;
     }
     bool has_begun(std::uint64_t id) {
         const std::scoped_lock lock(mutex_);
@@ -97,6 +111,8 @@ private:
 
     std::mutex mutex_;
     std::condition_variable changed_;
+    std::size_t running_ = 0;
+    std::size_t most_ = 0;
     std::set<std::uint64_t> begun_;
     std::set<std::uint64_t> returned_;
     std::set<std::uint64_t> released_;

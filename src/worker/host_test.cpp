@@ -1,15 +1,12 @@
 #include "worker/host.h"
 
-#include <condition_variable>
 #include <future>
 #include <gtest/gtest.h>
-#include <mutex>
-#include <set>
-#include <thread>
 
 #include "base/limits.h"
 #include "rpc/fake_peer.h"
 #include "wire/convert.h"
+#include "worker/fake_runner.h"
 
 namespace rh::worker {
 namespace {
@@ -19,104 +16,23 @@ using rpc::FakePeer;
 
 // Methods: "echo" returns its body; "block" returns once released or cancelled; "print" prints its body's text; "shatter"
 // returns more parts than may be sent.
-class TestRunner final : public Runner {
-public:
-    ~TestRunner() override { join(); }
-
-    std::optional<Outcome> run(Incoming& call) override {
-        call.has_begun();
-        {
-            std::unique_lock lock(mutex_);
-            begun_.insert(call.id);
-            most_ = std::max(most_, ++running_);
-            changed_.notify_all();
-        }
-        Outcome outcome = result_of(call);
-        const std::scoped_lock lock(mutex_);
-        --running_;
-        changed_.notify_all();
-        return outcome;
-    }
-    void cancel(std::uint64_t id) override {
-        const std::scoped_lock lock(mutex_);
-        cancelled_.insert(id);
-        changed_.notify_all();
-    }
-    bool start_thread() override {
-        const std::scoped_lock lock(mutex_);
-        threads_.emplace_back([this] { host->serve_more(); });
-        return true;
-    }
-    std::vector<std::string> services() override { return {"test"}; }
-
-    void release(std::uint64_t id) {
-        const std::scoped_lock lock(mutex_);
-        released_.insert(id);
-        changed_.notify_all();
-    }
-    void release_all() {
-        const std::scoped_lock lock(mutex_);
-        all_released_ = true;
-        changed_.notify_all();
-    }
-    bool wait_running(std::size_t count) {
-        std::unique_lock lock(mutex_);
-        return changed_.wait_for(lock, FakePeer::k_patience, [&] { return running_ == count; });
-    }
-    bool has_begun(std::uint64_t id) {
-        const std::scoped_lock lock(mutex_);
-        return begun_.count(id) != 0;
-    }
-    std::size_t most_at_once() {
-        const std::scoped_lock lock(mutex_);
-        return most_;
-    }
-    std::size_t thread_count() {
-        const std::scoped_lock lock(mutex_);
-        return threads_.size();
-    }
-    void join() {
-        release_all();
-        for (std::thread& thread : threads_) thread.join();
-        threads_.clear();
-    }
-
-    Host* host = nullptr;
-
-private:
-    Outcome result_of(Incoming& call) {
-        if (call.method == "block") {
-            std::unique_lock lock(mutex_);
-            changed_.wait(lock, [&] { return all_released_ || released_.count(call.id) != 0 || cancelled_.count(call.id) != 0; });
-            if (cancelled_.count(call.id) != 0) return Outcome::failed(Error(Code::cancelled, "interrupted"));
-            return Outcome::returned({});
-        }
-        if (call.method == "print") {
-            const bool taken = host->output(call.id, Channel::out, as_text(call.body.bytes.view()));
-            return Outcome::returned(Body::one(Encoding::json, as_byte_view(taken ? "true" : "false")));
-        }
-        if (call.method == "shatter") {
-            Body body;
-            for (std::size_t i = 0; i <= limits::k_body_parts_max; ++i) body.add(as_byte_view("x"));
-            return Outcome::returned(std::move(body));
-        }
-        return Outcome::returned(std::move(call.body));
-    }
-
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    std::set<std::uint64_t> begun_;
-    std::set<std::uint64_t> released_;
-    std::set<std::uint64_t> cancelled_;
-    std::vector<std::thread> threads_;
-    std::size_t running_ = 0;
-    std::size_t most_ = 0;
-    bool all_released_ = false;
-};
+void add_methods(FakeRunner& runner) {
+    runner.methods["echo"] = [](Incoming& call) { return Outcome::returned(std::move(call.body)); };
+    runner.methods["print"] = [&runner](Incoming& call) {
+        const bool taken = runner.host->output(call.id, Channel::out, as_text(call.body.bytes.view()));
+        return Outcome::returned(Body::one(Encoding::json, as_byte_view(taken ? "true" : "false")));
+    };
+    runner.methods["shatter"] = [](Incoming&) {
+        Body body;
+        for (std::size_t i = 0; i <= limits::k_body_parts_max; ++i) body.add(as_byte_view("x"));
+        return Outcome::returned(std::move(body));
+    };
+}
 
 class HostTest : public ::testing::Test {
 protected:
     HostTest() {
+        add_methods(runner);
         auto connecting = std::async(std::launch::async, [&] { return Host::connect({node_.path(), "w7", "test 1"}, runner); });
         peer = node_.accept();
         hello = peer->greet();
@@ -166,7 +82,7 @@ private:
 protected:
     std::unique_ptr<FakePeer> peer;
     rpc::Message hello;
-    TestRunner runner;
+    FakeRunner runner;
     std::unique_ptr<Host> host;
     std::future<Result<void>> serving;
 };
@@ -367,7 +283,7 @@ TEST_F(HostTest, ANodeThatBreaksTheProtocolIsLeft) {
 }
 
 TEST(Host, NobodyToConnectTo) {
-    TestRunner runner;
+    FakeRunner runner;
     const auto connected = Host::connect({"/tmp/rh-test-nobody/socket", "w1", "test"}, runner);
     ASSERT_FALSE(connected);
     EXPECT_EQ(connected.error().code, Code::node_lost);
