@@ -1,8 +1,8 @@
 """The Python client of the benchmarks: a program of its own, to be bound to one core with all that it starts.
 
 Each line on stdin is a request, {"do": NAME, ...}; each is answered by one JSON line. At the end of its stdin it tears
-its cluster down. Nothing here is special: a script of a user's could stand in its place, and what it sends travels by
-value, as from any script.
+its cluster down. Nothing here is special: a script of a user's could stand in its place, and what it defines
+travels by value, as from any script; what jobs.py defines is imported there.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import roundhouse as rh
+from jobs import IN_FLIGHT, THREADS, WORKERS, at_once, burn, count_up
 
 
 def add_one(x: int) -> int:
@@ -105,11 +109,26 @@ def timed(call: Any, count: int, pause: float) -> dict[str, Any]:
     return summary(took, elapsed_ns=elapsed, own_cpu_ns=cpu)
 
 
+def counted(job: Callable[[], None], count: int) -> dict[str, Any]:
+    """What `count` of something took together."""
+    cpu, start = time.process_time_ns(), time.perf_counter_ns()
+    job()
+    elapsed, cpu = time.perf_counter_ns() - start, time.process_time_ns() - cpu
+    return {"count": count, "elapsed_ns": elapsed, "own_cpu_ns": cpu}
+
+
+def check(right: bool) -> None:
+    if not right:
+        raise RuntimeError("a wrong answer")
+
+
 class Caller:
     def __init__(self, cluster: str) -> None:
         self.box = rh.compute(cluster)
         self.add_one: Any = None
         self.grinder: Any = None
+        self.count_up: Any = None
+        self.burn: Any = None
 
     def up(self) -> dict[str, Any]:
         self.box.up_if_not()
@@ -125,11 +144,72 @@ class Caller:
         }
         return {"pids": pids, "switch_interval": self.grinder.switch_interval()}
 
+    def send_count_up(self) -> dict[str, Any]:
+        self.count_up = rh.function(count_up).to(self.box)
+        return {"pids": [rh.handle(self.count_up).service["pid"]]}
+
+    def send_burn(self) -> dict[str, Any]:
+        """The pids of its workers are those that answer, and `at_once` sees to it that all do."""
+        self.burn = rh.function(burn).to(self.box, workers=WORKERS)
+        told = self.burn.map([100_000] * 20)
+        at_once(told, WORKERS)
+        return {"pids": sorted({pid for _, pid, _, _ in told})}
+
     def pid_of(self, name: str) -> dict[str, Any]:
         return {"pid": rh.handle(self.box.get(name)).service["pid"]}
 
     def calls(self, count: int, pause: float = 0) -> dict[str, Any]:
         return timed(self.add_one, count, pause)
+
+    def inflight(self, count: int) -> dict[str, Any]:
+        """One thread; each answer that is taken makes room for one more call."""
+        submit = self.add_one.submit
+
+        def job() -> None:
+            under_way = deque(submit(1) for _ in range(IN_FLIGHT))
+            for _ in range(count - IN_FLIGHT):
+                check(under_way.popleft().result() == 2)
+                under_way.append(submit(1))
+            for call in under_way:
+                check(call.result() == 2)
+
+        return counted(job, count)
+
+    def threads(self, count: int) -> dict[str, Any]:
+        def one() -> None:
+            try:
+                for _ in range(count // THREADS):
+                    check(self.grinder.add_one(1) == 2)
+            except Exception as error:
+                failed.append(error)
+
+        def job() -> None:
+            threads = [threading.Thread(target=one) for _ in range(THREADS)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            if failed:
+                raise failed[0]
+
+        failed: list[Exception] = []
+        return counted(job, count // THREADS * THREADS)
+
+    def items(self, count: int) -> dict[str, Any]:
+        def job() -> None:
+            total = 0
+            for item in self.count_up(count):
+                total += item
+            check(total == expected)
+
+        expected = sum(count_up(count))
+        return counted(job, count)
+
+    def mapped(self, count: int, turns: int) -> dict[str, Any]:
+        told: list[Any] = []
+        measured = counted(lambda: told.extend(self.burn.map([turns] * count)), count)
+        check(len(told) == count and len({result for result, *_ in told}) == 1)
+        return {**measured, "facts": at_once(told, WORKERS)}
 
     def busy(self, count: int, seconds: float) -> dict[str, Any]:
         grind = self.grinder.grind.submit(seconds)

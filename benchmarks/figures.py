@@ -14,13 +14,16 @@ from typing import Any
 from places import HERE, IDLE, ONE_CORE, Baselines, Ground, Place
 from processes import Program, Trouble, cpu_ns, cpu_ticks, load_average, pss_bytes, run_program
 
-MICROSECONDS, MILLISECONDS, MEGABYTES, PERCENT, A_SECOND = "µs", "ms", "MB", "%", "1/s"
+MICROSECONDS, MILLISECONDS, MEGABYTES, PERCENT = "µs", "ms", "MB", "%"
+CALLS, ITEMS = "calls/s", "items/s"
 DIVISOR = {MICROSECONDS: 1e3, MILLISECONDS: 1e6}  # of nanoseconds
 
 PACED_SECONDS = 0.01
 LINE_SECONDS = 0.01
 IDLE_CONNECTIONS = 1000
 IDLE_SECONDS = 5
+PASSES = 2  # of a rate and its baseline, in turn, for a figure of one round
+BURN_TURNS = 150_000  # some 10 ms
 
 
 @dataclass
@@ -41,14 +44,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Target:
-    """At most `limit` times the baseline; or at most `limit` in the figure's own unit where it has no baseline.
+    """At most `limit` times the baseline, or at least that where more is better; in the figure's own unit where it has
+    no baseline.
 
-    Without a limit the figure is shown, not judged; with `at_least` more is better.
+    Without a limit the figure is shown, not judged.
     """
 
     limit: float | None
     beside: str = ""
     at_least: bool = False
+
+    def met_by(self, judged: float) -> bool | None:
+        if self.limit is None:
+            return None
+        return judged >= self.limit if self.at_least else judged <= self.limit
 
 
 @dataclass(frozen=True)
@@ -147,18 +156,39 @@ def log_line(bench: Bench) -> Sample:
     return sample
 
 
-def many(key: str, count: int) -> Callable[[Bench], Sample]:
-    """A rate of ours and of the same job by hand, by a program of its own (many.py)."""
+def rate(bench: Bench, job: str, do: str, worker: str, count: int, **arguments: int) -> Sample:
+    """The raw job and ours in turn; the round's figure is the median of each."""
+    count = count // 10 if bench.quick else count
+    raw, ours = [], []
+    for _ in range(1 if bench.quick else PASSES):
+        raw.append(bench.baselines.python_rate(bench.regime, job, count, *arguments.values()))
+        ours.append(bench.place.rate(do, worker, count, **arguments))
+    rates = [each["rate"] for each in ours]
+    sample = Sample(statistics.median(rates), min(rates), statistics.median(each["rate"] for each in raw))
+    sample.cpu_us = statistics.median(each["cpu_ns"] for each in ours) / 1000
+    sample.facts["cpu_raw"] = statistics.median(each["cpu_ns"] for each in raw) / 1000
+    for part in ours[0]["cpu_parts_us"]:
+        sample.facts[part] = statistics.median(each["cpu_parts_us"][part] for each in ours)
+    for fact in ours[0].get("facts", {}):
+        sample.facts[fact] = statistics.median(each["facts"][fact] for each in ours)
+    return sample
 
-    def measure(bench: Bench) -> Sample:
-        argv = [sys.executable, str(HERE / "many.py"), key, str(count // 10 if bench.quick else count)]
-        taken = json.loads(run_program(argv, bench.core, bench.ground.env))
-        ours, raw = taken.pop("ours"), taken.pop("raw")
-        sample = Sample(ours, ours, raw)
-        sample.facts.update(taken)
-        return sample
 
-    return measure
+def calls_inflight(bench: Bench) -> Sample:
+    bench.place.send()
+    return rate(bench, "inflight", "inflight", "add_one", 20_000)
+
+
+def calls_threads(bench: Bench) -> Sample:
+    return rate(bench, "threads", "threads", "grinder", 8_000)
+
+
+def stream_items(bench: Bench) -> Sample:
+    return rate(bench, "items", "items", "count_up", 100_000)
+
+
+def map_cpu(bench: Bench) -> Sample:
+    return rate(bench, "pool", "mapped", "burn", 100, turns=BURN_TURNS)
 
 
 def memory_mb(place: Place) -> tuple[float, float]:
@@ -208,9 +238,12 @@ def idle_cpu(bench: Bench) -> Sample:
 
 WARM_CALLS = 100
 
-MANY_NOTE = "CPU each: client {client:.1f}, daemon {daemon:.1f}, worker {worker:.1f} µs"
 CALL_NOTE = (
     "CPU: client {client:.0f}, daemon {daemon:.0f}, worker {worker:.0f} µs; {rate:,.0f} calls/s; p99 {p99:.0f} µs"
+)
+
+RATE_NOTE = (
+    "CPU: client {client:.1f}, daemon {daemon:.1f}, worker {worker:.1f} µs, and {cpu_raw:.1f} µs for R, both ends of it"
 )
 
 # Taken on the clusters that stay up for the whole run. Where targets name no regime, they hold in both; but on one core
@@ -266,38 +299,6 @@ FIGURES = [
         {ONE_CORE: "what overlaps on two cores, the client's pickling and the worker's start, adds up on one"},
     ),
     Figure(
-        "calls_inflight",
-        "1,000 calls in flight, one client, one worker",
-        A_SECOND,
-        {IDLE: Target(1, "R", at_least=True), ONE_CORE: Target(None, "R")},
-        many("calls_inflight", 40_000),
-        MANY_NOTE,
-    ),
-    Figure(
-        "calls_threads",
-        "16 threads of one client calling one object",
-        A_SECOND,
-        {IDLE: Target(1.5, "R", at_least=True), ONE_CORE: Target(None, "R")},
-        many("calls_threads", 16_000),
-        MANY_NOTE,
-    ),
-    Figure(
-        "stream_items",
-        "items of a generator, small numbers",
-        A_SECOND,
-        {IDLE: Target(2, "R", at_least=True), ONE_CORE: Target(None, "R")},
-        many("stream_items", 200_000),
-        MANY_NOTE,
-    ),
-    Figure(
-        "map_cpu",
-        "tasks of 50 ms of processor time, map over two workers",
-        A_SECOND,
-        {IDLE: Target(0.95, "pool", at_least=True)},
-        many("map_cpu", 40),
-        "{pids:.0f} worker processes, busy together for {overlap:.0%} of the time",
-    ),
-    Figure(
         "log_line",
         "remote print to local screen",
         MICROSECONDS,
@@ -308,6 +309,39 @@ FIGURES = [
             IDLE: "a line after a pause needs two wake-ups, as T does at the same pace, and each costs more than "
             "back to back"
         },
+    ),
+    Figure(
+        "calls_inflight",
+        "1,000 calls in flight, one client thread, one worker",
+        CALLS,
+        {IDLE: Target(1, "R", at_least=True), ONE_CORE: Target(None, "R")},
+        calls_inflight,
+        RATE_NOTE,
+    ),
+    Figure(
+        "calls_threads",
+        "16 Python threads call one object",
+        CALLS,
+        {IDLE: Target(1.5, "R", at_least=True), ONE_CORE: Target(None, "R")},
+        calls_threads,
+        RATE_NOTE,
+    ),
+    Figure(
+        "stream_items",
+        "for x in remote_generator(n), small ints",
+        ITEMS,
+        {IDLE: Target(2, "R", at_least=True), ONE_CORE: Target(None, "R")},
+        stream_items,
+        RATE_NOTE,
+    ),
+    Figure(
+        "map_cpu",
+        "a map that computes, over 2 workers",
+        ITEMS,
+        {IDLE: Target(0.95, "E", at_least=True)},
+        map_cpu,
+        "processes {pid_1:.0f} and {pid_2:.0f} were at it at once for {at_once:.0f} % of the time; "
+        "CPU: client {client:.0f}, daemon {daemon:.0f}, workers {worker:,.0f} µs, and {cpu_raw:,.0f} µs for E",
     ),
 ]
 

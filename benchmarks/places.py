@@ -21,6 +21,8 @@ BUILT = HERE.parent / "build" / "release" / "benchmarks"
 IDLE = "idle"
 ONE_CORE = "one core"
 WARM_UP = 300
+# What has a baseline in a second rather than in time for one.
+RATES = {"inflight": "R in flight", "threads": "R threads", "items": "R items", "pool": "E"}
 
 
 class Ground:
@@ -75,8 +77,13 @@ class Baselines:
 
     def python_calls(self, regime: str) -> dict[str, float]:
         count = 1000 if self._quick else 5000
-        argv = [sys.executable, str(HERE / "raw_python.py"), str(count)]
+        argv = [sys.executable, str(HERE / "raw_python.py"), "calls", str(count)]
         return self._keep("R", regime, json.loads(run_program(argv, self.core_of(regime))))
+
+    def python_rate(self, regime: str, job: str, *counts: int) -> dict[str, float]:
+        """R, or E for `pool`, for what is counted in a second; `job` as in raw_python.py."""
+        argv = [sys.executable, str(HERE / "raw_python.py"), job, *map(str, counts)]
+        return self._keep(RATES[job], regime, json.loads(run_program(argv, self.core_of(regime))))
 
     def python_start(self, regime: str) -> dict[str, float]:
         """P. Only its wall time; the interpreter is the one that runs this, whatever wrapper started it.
@@ -101,6 +108,10 @@ class Baselines:
         taken = self.taken.get((name, regime))
         return statistics.median(each["median_ns"] for each in taken) / 1000 if taken else None
 
+    def median_rate(self, name: str, regime: str) -> float | None:
+        taken = self.taken.get((name, regime))
+        return statistics.median(each["rate"] for each in taken) if taken else None
+
     def _keep(self, name: str, regime: str, taken: dict[str, float]) -> dict[str, float]:
         self.taken[name, regime].append(taken)
         return taken
@@ -119,7 +130,8 @@ class Place:
         self.regime = regime
         self.caller = Program([sys.executable, str(HERE / "caller.py"), name], core, ground.env)
         self._echo: Program | None = None
-        self.pids: dict[str, int] = {}
+        self.pids: dict[str, int] = {}  # by name; where there are several of a name, a number follows
+        self._warm: set[str] = set()
         try:
             up = self.ask("up")
             self.socket: str = up["socket"]
@@ -132,7 +144,7 @@ class Place:
         return self.caller.ask(json.dumps({"do": do, **arguments}), timeout)
 
     def send(self) -> None:
-        """Puts the Python function and object there, once."""
+        """Puts the Python function and object of single calls there, once."""
         if "add_one" not in self.pids:
             sent = self.ask("send")
             self.pids.update(sent["pids"])
@@ -145,6 +157,20 @@ class Place:
         self.ask("calls", count=min(WARM_UP, count), timeout=120)
         return self._with_cpu("add_one", lambda: self.ask("calls", count=count, pause=pause, timeout=120))
 
+    def rate(self, do: str, worker: str, count: int, **arguments: int) -> dict[str, Any]:
+        """How many of `do` in a second, with the processor time of each part for one, as of a call."""
+        if do not in self._warm:
+            if worker in ("add_one", "grinder"):
+                self.send()
+            else:
+                sent = self.ask(f"send_{worker}")["pids"]
+                self.pids.update({f"{worker} {number}": pid for number, pid in enumerate(sent)})
+            self.ask(do, count=count, timeout=120, **arguments)
+            self._warm.add(do)
+        measured = self._with_cpu(worker, lambda: self.ask(do, count=count, timeout=120, **arguments))
+        measured["rate"] = measured["count"] / measured["elapsed_ns"] * 1e9
+        return measured
+
     def echo_calls(self, count: int) -> dict[str, Any]:
         if self._echo is None:
             programs = [str(BUILT / "echo_client"), self._name, str(BUILT / "echo_service")]
@@ -156,10 +182,11 @@ class Place:
         return self._with_cpu("echo", lambda: echo.ask(f"{count} 0", 120))
 
     def _with_cpu(self, worker: str, measure: Any) -> dict[str, Any]:
-        others = [self.pids["daemon"], self.pids[worker]]
-        before = [cpu_ns([pid]) for pid in others]
+        workers = [pid for name, pid in self.pids.items() if name.partition(" ")[0] == worker]
+        others = [[self.pids["daemon"]], workers]
+        before = [cpu_ns(pids) for pids in others]
         measured: dict[str, Any] = measure()
-        daemon, work = (cpu_ns([pid]) - earlier for pid, earlier in zip(others, before, strict=True))
+        daemon, work = (cpu_ns(pids) - earlier for pids, earlier in zip(others, before, strict=True))
         parts = {"client": measured["own_cpu_ns"], "daemon": daemon, "worker": work}
         measured["cpu_parts_us"] = {name: part / measured["count"] / 1000 for name, part in parts.items()}
         measured["cpu_ns"] = sum(parts.values()) / measured["count"]

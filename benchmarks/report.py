@@ -10,8 +10,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from figures import PERCENT, Figure, Sample, Target
-from places import IDLE, ONE_CORE, Baselines
+from figures import CALLS, ITEMS, MICROSECONDS, MILLISECONDS, PERCENT, Figure, Sample, Target
+from places import IDLE, ONE_CORE, RATES, Baselines
 
 # Below this, wake-ups are cheap here, and ratios taken on an idle machine say little.
 DEAR_WAKE_UPS = 3.0
@@ -61,9 +61,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        if self.judged is None or self.target.limit is None:
-            return None
-        return self.judged >= self.target.limit if self.target.at_least else self.judged <= self.target.limit
+        return None if self.judged is None else self.target.met_by(self.judged)
 
     @property
     def note(self) -> str:
@@ -79,7 +77,8 @@ class Row:
             return "-"
         if self.figure.unit == PERCENT:
             return "0.0 %"
-        return f"{'≥' if self.target.at_least else '≤'} {self.target.limit:g} {self.target.beside or self.figure.unit}"
+        sign = "≥" if self.target.at_least else "≤"
+        return f"{sign} {self.target.limit:g} {self.target.beside or self.figure.unit}"
 
     def as_json(self, when: str) -> dict[str, Any]:
         return {
@@ -92,6 +91,7 @@ class Row:
             "beside": self.target.beside or None,
             "ratio": _rounded(self.ratio),
             "target": self.target.limit,
+            "target_is": "at least" if self.target.at_least else "at most",
             "met": self.met,
             "cpu_us": _rounded(self.cpu_us),
             "load": _rounded(self.load),
@@ -154,6 +154,24 @@ def main_table(rows: list[Row]) -> str:
     return "\n".join([shown[0], rule, *shown[1:]])
 
 
+def _rate_unit(name: str) -> str | None:
+    """None for what is a time."""
+    if name not in RATES.values():
+        return None
+    return CALLS if name in (RATES["inflight"], RATES["threads"]) else ITEMS
+
+
+def _baseline_figures(name: str, taken: list[dict[str, float]]) -> tuple[float, float, str]:
+    """Median, minimum, unit."""
+    rate_unit = _rate_unit(name)
+    if rate_unit:
+        rates = [each["rate"] for each in taken]
+        return statistics.median(rates), min(rates), rate_unit
+    unit, divisor = (MILLISECONDS, 1e6) if name == "P" else (MICROSECONDS, 1e3)
+    median = statistics.median(each["median_ns"] for each in taken)
+    return median / divisor, min(each["minimum_ns"] for each in taken) / divisor, unit
+
+
 def baseline_table(baselines: Baselines) -> str:
     said = {
         "T": "64 B ping-pong over loopback TCP, blocking, C",
@@ -161,19 +179,19 @@ def baseline_table(baselines: Baselines) -> str:
         "U": "the same as T over a Unix socket",
         "R": "f(1) by sockets and pickle, Python to Python",
         "P": "python -c pass",
+        "R in flight": "f(1) with 1,000 in flight over TCP, one thread",
+        "R threads": "f(1) by 16 threads, each with a connection of its own",
+        "R items": "small ints, each sent as it is yielded",
+        "E": "the computing map by ProcessPoolExecutor(2)",
     }
     lines = [["baseline", "regime", "median", "minimum", "CPU µs", "what"]]
     for (name, regime), taken in sorted(
         baselines.taken.items(), key=lambda item: (list(said).index(item[0][0]), item[0][1] != IDLE)
     ):
-        median = statistics.median(each["median_ns"] for each in taken)
-        minimum = min(each["minimum_ns"] for each in taken)
-        unit, divisor = ("ms", 1e6) if name == "P" else ("µs", 1e3)
+        median, minimum, unit = _baseline_figures(name, taken)
         cpu = _median(each.get("cpu_ns") for each in taken)
         cpu_shown = _number(None if cpu is None else cpu / 1000)
-        lines.append(
-            [name, regime, _number(median / divisor, unit), _number(minimum / divisor, unit), cpu_shown, said[name]]
-        )
+        lines.append([name, regime, _number(median, unit), _number(minimum, unit), cpu_shown, said[name]])
     return "\n".join(columns(lines, right={2, 3, 4}))
 
 
@@ -236,8 +254,10 @@ def write(path: Path, rows: list[Row], baselines: Baselines) -> None:
         {
             "key": name,
             "regime": regime,
-            "unit": "µs",
-            "measured": _rounded(baselines.median_us(name, regime)),
+            "unit": _rate_unit(name) or MICROSECONDS,
+            "measured": _rounded(
+                baselines.median_rate(name, regime) if _rate_unit(name) else baselines.median_us(name, regime)
+            ),
             "rounds": len(taken),
         }
         for (name, regime), taken in sorted(baselines.taken.items())
