@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     R = TypeVar("R")
 
+# CO_COROUTINE, CO_ITERABLE_COROUTINE and CO_ASYNC_GENERATOR of `inspect`.
+_AWAITS = 0x80 | 0x100 | 0x200
+
 
 if TYPE_CHECKING:
 
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
 else:
 
     def gather(*awaitables, return_exceptions=False):
-        """The results of several calls, in the order given: a list. Inside a running event loop, await it.
+        """The results of several calls, in the order given: a list. Inside a running event loop, await it; a notebook's
+        cell may, and need not.
 
         The first exception in that order is raised, and the other calls go on; with ``return_exceptions`` exceptions
         stand in the list instead. Coroutines of remote ``async`` functions are welcome beside calls.
@@ -43,19 +47,46 @@ else:
         [8, 9]
         """
         asyncio = sys.modules.get("asyncio")
-        if asyncio is not None and asyncio._get_running_loop() is not None:
+        calls = all(isinstance(one, Call) for one in awaitables)
+        if asyncio is not None and asyncio._get_running_loop() is not None and not (calls and _in_plain_cell()):
             return _gather_async(awaitables, return_exceptions)
-        if not all(isinstance(one, Call) for one in awaitables):
+        if not calls:
             import asyncio
 
             return asyncio.run(_gather_async(awaitables, return_exceptions))
-        results = []
+        results = _Results()
         for call in awaitables:
             error = call.exception()
             if error is not None and not return_exceptions:
                 return call.result()
             results.append(call.result() if error is None else error)
         return results
+
+
+class _Results(list):  # type: ignore[type-arg]
+    """A list that the next cell of a notebook may await all the same."""
+
+    def __await__(self) -> Any:
+        return list(self)
+        yield
+
+    def __reduce__(self) -> Any:
+        return list, (list(self),)
+
+
+def _in_plain_cell() -> bool:
+    """True in a notebook's cell that awaits nothing: a kernel runs it within its event loop, but it is plain code."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_flags & _AWAITS:
+            return False
+        if frame.f_code.co_name == "<module>":
+            # A program that runs a loop stands there as well, with the loop between itself and whoever asks.
+            return True
+        if frame.f_globals.get("__name__", "").startswith("asyncio."):
+            return False
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
 
 
 async def _gather_async(awaitables: tuple[Any, ...], return_exceptions: bool) -> list[Any]:

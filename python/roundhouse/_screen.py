@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
+from _contextvars import copy_context
 from _thread import allocate_lock
-
-from roundhouse import _context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from codecs import IncrementalDecoder
-    from typing import Any
 
 _LOG_BYTES_MAX = 256 * 1024
 _PIECES_MAX = 64
@@ -51,15 +49,16 @@ class Screen:
 
 
 class CallScreen(Screen):
-    """The same for a call that was submitted: it remembers what was printed, and in a worker for which call that was.
+    """The same for a call that was submitted: it remembers what was printed, and the context that it was submitted in.
 
-    Whichever thread reads shows it, and what it shows belongs to the call that submitted this one.
+    Whichever thread reads shows it, and in that context: in a worker it belongs to the call that submitted this one, in
+    a notebook it stands below the cell that did, whichever runs by now.
     """
 
-    __slots__ = ("_caller", "_log", "_silent")
+    __slots__ = ("_context", "_log", "_silent")
 
     def __init__(self, silent: bool = False) -> None:
-        self._caller: Any = _context.current_call.get()
+        self._context = copy_context()
         self._log: list[str] | None = None
         self._silent = silent
 
@@ -71,16 +70,9 @@ class CallScreen(Screen):
             self._log.append(shown)
             if len(self._log) > _PIECES_MAX:
                 self._trim()
-        if self._silent:
-            return
-        if self._caller is None:
-            self.show(channel, shown)
-            return
-        token = _context.current_call.set(self._caller)
-        try:
-            self.show(channel, shown)
-        finally:
-            _context.current_call.reset(token)
+        if not self._silent:
+            # A copy can be entered even while one is shown, by a stream that itself waits for a call.
+            self._context.copy().run(self.show, channel, shown)
 
     def text(self) -> str:
         """What was printed so far, its last 256 KiB."""
