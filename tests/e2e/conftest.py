@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -25,9 +26,11 @@ class World:
     folder: Path
     env: dict[str, str]
 
-    def run(self, *command: object, timeout: float = 60, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: object, timeout: float = 60, cwd: Path = ROOT, stdin: int | IO[str] = subprocess.DEVNULL
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(word) for word in command], env=self.env, cwd=cwd, timeout=timeout, check=False,
+            [str(word) for word in command], env=self.env, cwd=cwd, timeout=timeout, check=False, stdin=stdin,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
