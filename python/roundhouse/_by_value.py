@@ -39,7 +39,12 @@ def _home() -> str:
     """What tells this program's `__main__` from others: its file, or nothing but itself for a notebook or `-c`."""
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
-    return os.path.abspath(file) if file else _nameless
+    if not file or file.startswith("<"):  # Of any program on stdin it is "<stdin>".
+        return _nameless
+    try:
+        return str(os.path.abspath(file))
+    except FileNotFoundError:  # Within a folder that was deleted under us.
+        return _nameless
 
 
 def _at_home(origin: str, name: str, kind: type) -> Any:

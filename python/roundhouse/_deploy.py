@@ -68,11 +68,23 @@ class Placement:
 
 def _source() -> dict[str, Any]:
     """What the worker needs besides the code: where to import from, and which log records are wanted."""
-    source: dict[str, Any] = {"sys_path": [os.path.abspath(entry) for entry in sys.path if isinstance(entry, str)]}
+    source: dict[str, Any] = {"sys_path": _path()}
     logging = sys.modules.get("logging")
     if logging is not None and logging.getLogger().handlers:
         source["logging"] = logging.getLogger().level
     return source
+
+
+def _path() -> list[str]:
+    found = []
+    for entry in sys.path:
+        if not isinstance(entry, str):
+            continue
+        try:
+            found.append(os.path.abspath(entry))
+        except FileNotFoundError:  # Within the current folder, which was deleted under us, so nothing is there.
+            continue
+    return found
 
 
 def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement) -> Service:
