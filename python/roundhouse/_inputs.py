@@ -114,6 +114,10 @@ class _AsyncSteps:
 
         try:
             self._run(close())
+        except RuntimeError:
+            # A loop that ends closes the async generators that are left on it.
+            if self._theirs is None or self._theirs.is_running():
+                raise
         finally:
             if self._own is not None:
                 self._own.close()
