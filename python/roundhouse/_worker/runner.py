@@ -209,6 +209,7 @@ class Runner:
             described = describe.of_function(target)
         else:
             described = self._described(target, kind)
+        _import_for(described)
         service = self._services[name] = Service(name, kind, target, described)
         service.concurrency = request.get("max_concurrency") or 0
         service.queue = request.get("max_queue") or 0
@@ -235,6 +236,7 @@ class Runner:
         def keep(made: Any) -> Answer:
             kind = "instance" if method is None else "object"
             described = self._described(made, kind)
+            _import_for(described)
             self._services[name] = Service(name, kind, made, described)
             return answers.of_json(described)
 
@@ -327,6 +329,12 @@ def _flush() -> None:
                 stream.flush()
         except Exception:
             continue
+
+
+def _import_for(described: dict[str, Any]) -> None:
+    """Imports what calls of these methods need, here where no cancel of theirs can strike in the middle of it."""
+    if any(method["kind"].endswith("generator") for method in described["methods"].values()):
+        from roundhouse._worker import streams  # noqa: F401
 
 
 def main() -> None:
