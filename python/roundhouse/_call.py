@@ -125,10 +125,7 @@ class Call(Generic[R]):
         """
         if self.done():
             return False
-        if kill:
-            self._engine_call.cancel(kill)
-        else:
-            self._engine_call.cancel()
+        self._engine_call.cancel(kill)
         return True
 
     def cancelled(self) -> bool:

@@ -189,10 +189,7 @@ class Stream(Generic[R]):
         """Asks the generator to stop, and does not wait for it. False when it is over."""
         if self._over:
             return False
-        if kill:
-            self._engine_call.cancel(kill)
-        else:
-            self._engine_call.cancel()
+        self._engine_call.cancel(kill)
         return True
 
     def __del__(self) -> None:
