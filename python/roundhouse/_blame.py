@@ -120,7 +120,8 @@ def _children(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _function_children(path: str, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    if function.__module__ in sys.modules and function.__module__ != "__main__" and "<" not in function.__qualname__:
+    by_value = function.__module__ in ("__main__", "__mp_main__") or "<" in function.__qualname__
+    if function.__module__ in sys.modules and not by_value:
         return  # Travels by reference: nothing of it is looked at.
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         try:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+# The program's module in a process that multiprocessing spawned: nobody else can import that.
+cloudpickle._PICKLE_BY_VALUE_MODULES.add("__mp_main__")
+
 # Where the copies in this process came from.
 _origins: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 # Copies that still wait for their content, by id(); they are alive, because somebody is unpickling them.

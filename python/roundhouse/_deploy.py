@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from roundhouse._cluster import Cluster
 
+# What the program's own module is called, also where multiprocessing spawned this process.
+_PROGRAM = ("__main__", "__mp_main__")
+
 _told_of_memory = False
 
 
@@ -193,7 +196,7 @@ class _Decorated:
 
 def _importable(target: Any) -> Any:
     module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", "")
-    if module in (None, "__main__") or module not in sys.modules or not name.isidentifier():
+    if module in (None, *_PROGRAM) or module not in sys.modules or not name.isidentifier():
         return target
     found = getattr(sys.modules[module], name, None)
     if found is not target and getattr(found, "__wrapped__", None) is target and hasattr(found, "_service"):
@@ -211,7 +214,7 @@ def command(target: Any = None) -> list[str]:
     """What starts a worker."""
     worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_worker", "__main__.py")
     # Code that travels by value needs cloudpickle there, which the worker can import while the code is encoded here.
-    by_value = getattr(target, "__module__", None) == "__main__" or "<" in getattr(target, "__qualname__", "")
+    by_value = getattr(target, "__module__", None) in _PROGRAM or "<" in getattr(target, "__qualname__", "")
     return [sys.executable, worker, *(["cloudpickle"] if by_value else [])]
 
 

@@ -112,7 +112,7 @@ def _dumps(exc: BaseException, alone: bool, bare: bool) -> bytes:
         pickler.alone, pickler.bare = alone, bare
         pickler.dump(exc)
         data = file.getvalue()
-        if b"__main__" not in data:
+        if b"main__" not in data:
             return data
     except Exception:
         # A class that has to travel by value, perhaps.

@@ -2,7 +2,8 @@
 
 A Python body is one pickle (protocol 5) and the large buffers that it refers to, each a part of its own that is never
 copied into the pickle. Plain pickle goes first, because it costs a microsecond; cloudpickle (`_by_value`) takes over
-where plain pickle fails, and where a name of `__main__` would travel: the other side has another `__main__`."""
+where plain pickle fails, and where a name of `__main__` would travel: the other side has another `__main__`. (In the
+processes that multiprocessing spawns, the program's own module is called `__mp_main__`.)"""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def dumps(value: Any) -> list[Any]:
     try:
         buffers: list[Any] = []
         data = _dumps(value, 5, buffer_callback=buffers.append)
-        if b"__main__" not in data:
+        if b"main__" not in data:
             return [data] if not buffers else parts_of(data, buffers, _dumps, value)
     except Exception:
         # Whatever a __reduce__ raised here, cloudpickle meets again if it matters.

@@ -125,8 +125,8 @@ def _annotation_text(annotation: Any) -> str:
     if isinstance(annotation, str):
         return annotation
     if isinstance(annotation, type) and not hasattr(annotation, "__origin__"):
-        module = annotation.__module__
-        return annotation.__qualname__ if module in ("builtins", "__main__") else f"{module}.{annotation.__qualname__}"
+        module, name = annotation.__module__, annotation.__qualname__
+        return name if module in ("builtins", "__main__", "__mp_main__") else f"{module}.{name}"
     return "None" if annotation is None else repr(annotation).replace("typing.", "")
 
 
