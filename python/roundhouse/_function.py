@@ -29,16 +29,32 @@ else:
 _COPIED = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
+if TYPE_CHECKING:
+
+    @overload
+    def function(
+        f: Callable[P, R],
+        name: str | None = None,
+        load_from_den: bool = True,
+        dryrun: bool = False,
+        serialize_notebook_fn: bool = False,
+    ) -> Function[P, R]: ...
+
+    @overload
+    def function(f: None = None, *, name: str) -> Function[..., Any]: ...
+
+
 def function(
-    f: Callable[P, R],
+    f: Any = None,
     name: str | None = None,
     load_from_den: bool = True,
     dryrun: bool = False,
     serialize_notebook_fn: bool = False,
-) -> Function[P, R]:
+) -> Any:
     """Makes a function one that can be sent. Until then it runs here. ``rh.fn`` is the same; it is a decorator as well.
 
-    ``name`` is what it will be known as where it is sent. (The other arguments are Runhouse's, and change nothing.)
+    ``name`` is what it will be known as where it is sent; alone, it is what ``save`` was told, as in
+    ``rh.load(name)``. (The other arguments are Runhouse's, and change nothing.)
 
     >>> import roundhouse as rh
     >>> @rh.function
@@ -51,6 +67,10 @@ def function(
     """
     if isinstance(f, Function):
         return f
+    if f is None and name is not None:
+        from roundhouse._registry import load_saved
+
+        return load_saved(name, Function, "function")
     if isinstance(f, type):
         raise TypeError(f"{f.__qualname__} is a class. Try: rh.cls({f.__qualname__})")
     if isinstance(f, str):
@@ -59,7 +79,7 @@ def function(
         )
     if not callable(f):
         raise TypeError(f"rh.function() takes something to call, not {type(f).__name__}")
-    made: Function[P, R] = Function(f, None)
+    made: Function[Any, Any] = Function(f, None)
     made._called = name
     return made
 

@@ -28,12 +28,22 @@ else:
 _COPIED = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
-def cls(
-    c: Callable[P, T], name: str | None = None, load_from_den: bool = True, dryrun: bool = False
-) -> RemoteClass[P, T]:
+if TYPE_CHECKING:
+
+    @overload
+    def cls(
+        c: Callable[P, T], name: str | None = None, load_from_den: bool = True, dryrun: bool = False
+    ) -> RemoteClass[P, T]: ...
+
+    @overload
+    def cls(c: None = None, *, name: str) -> RemoteClass[..., Any]: ...
+
+
+def cls(c: Any = None, name: str | None = None, load_from_den: bool = True, dryrun: bool = False) -> Any:
     """Makes a class one that can be sent. Until then it constructs here. ``rh.module`` is the same; also a decorator.
 
-    ``name`` is what the class will be known as where it is sent. (The rest are Runhouse's, and change nothing.)
+    ``name`` is what the class will be known as where it is sent; alone, it is what ``save`` was told, as in
+    ``rh.load(name)``. (The rest are Runhouse's, and change nothing.)
 
     >>> import roundhouse as rh
     >>> class Counter:
@@ -48,9 +58,13 @@ def cls(
     """
     if isinstance(c, RemoteClass):
         return c
+    if c is None and name is not None:
+        from roundhouse._registry import load_saved
+
+        return load_saved(name, RemoteClass, "class")
     if not isinstance(c, type):
         raise TypeError(f"rh.cls() takes a class, not {type(c).__name__}. Try: rh.function() for a function")
-    made: RemoteClass[P, T] = RemoteClass(c, None)
+    made: RemoteClass[Any, Any] = RemoteClass(c, None)
     made._called = name
     return made
 

@@ -183,6 +183,14 @@ def load(name: str, instantiate: bool = True, dryrun: bool = False) -> Any:
     return compute(cluster).get(service, default=NotFound, remote=True)
 
 
+def load_saved(name: str, wanted: type, kind: str) -> Any:
+    """The same, where it has to be of that type."""
+    found = load(name)
+    if not isinstance(found, wanted):
+        raise NotFound(f"what is saved as {name!r} is no {kind}: {found!r}. Try: rh.load({name!r})", name=name)
+    return found
+
+
 def exists(name: str) -> bool:
     """True when something is saved under that name.
 

@@ -315,6 +315,13 @@ def test_saved_functions_and_modules(box: rh.Cluster) -> None:
     rh.function(subjects.pid).to(box, name="to-be-saved").save("~/saved-pid")
     assert rh.exists("saved-pid")
     assert rh.load("saved-pid")() == box.get("to-be-saved", remote=True)()
+    assert rh.function(name="saved-pid")() == rh.load("saved-pid")()
+    rh.module(subjects.Account).to(box, name="saved-class").save()
+    assert rh.module(name="saved-class")(3).deposit(1) == 4
+    with pytest.raises(rh.NotFound, match="no class"):
+        rh.module(name="saved-pid")
+    with pytest.raises(rh.NotFound, match="never-saved"):
+        rh.function(name="never-saved")
     account = rh.module(subjects.Account).to(box)(5, name="saved-account")
     rh.handle(account).save()
     with pytest.raises(ValueError, match="saved-account"):
