@@ -373,6 +373,8 @@ bool Keeper::step_stop(Clock::time_point now) {
         if (now < stop_kill_at_ + k_give_up_after) return false;
         log("{} processes do not end, one is {} (pid {}); left behind", others.size(), others.front().name, others.front().pid);
     }
+    // The list leaves out what has ended, and that may be a worker whose end was not told yet.
+    reap();
     if (daemon_pid_ != 0) {
         // It ends at the end of what its keeper says, and so has heard everything by then.
         if (!daemon_kill_at_) {
