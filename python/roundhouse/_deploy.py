@@ -7,11 +7,10 @@ import sys
 
 from roundhouse import _options, _serialize
 from roundhouse._service import Service
-from roundhouse.exceptions import NotFound, SetupError, WrongArguments
+from roundhouse.exceptions import NameTaken, NotFound, SetupError, WorkerDied, WrongArguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from roundhouse._cluster import Cluster
@@ -90,8 +89,11 @@ def _path() -> list[str]:
     return found
 
 
-def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement) -> Service:
-    """Sends a function, a class or an object there, and returns the service that it is there."""
+def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement, exist_ok: bool = False) -> Service:
+    """Sends a function, a class or an object there, and returns the service that it is there.
+
+    With `exist_ok` what has the name already is taken instead, and whoever makes that just now is waited for.
+    """
     if not sys.executable:
         raise SetupError(
             "sys.executable is empty, so the worker's interpreter is not known. Try: set it before sending"
@@ -106,15 +108,20 @@ def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement) -> Se
         "source": _source(),
         "encoding": _serialize.PICKLE,
         "replace": bool(placement.replace),
+        "exist_ok": exist_ok,
         "max_concurrency": placement.max_concurrency or 0,
         "max_queue": placement.max_queue or 0,
     }
+    if exist_ok and kind == "object":
+        request["of_class"] = type(target).__qualname__
     if placement.process is not None:
         request["process"] = process_on(cluster, placement.process, f"{name}_process")
         parts = _encoded(kind, called, target)
         return Service(cluster, cluster._link.ask_node("deploy", request, parts))
     link = cluster._link
-    started = link.ask_node("start", _start_request(target, placement))
+    started = link.ask_node("start", _start_request(target, placement, request))
+    if "service" in started:
+        return Service(cluster, started["service"])
     try:
         # While the workers start.
         parts = _encoded(kind, called, target)
@@ -125,20 +132,36 @@ def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement) -> Se
     return Service(cluster, link.ask_node("deploy", request, parts))
 
 
-def get_or_deploy(cluster: Cluster, name: str, kinds: tuple[str, ...], make: Callable[[], Service]) -> Service:
-    """The service of that name, if it is there; what `make` sends otherwise."""
+def get_or_deploy(
+    cluster: Cluster, kind: str, target: Any, placement: Placement, kinds: tuple[str, ...] = ()
+) -> Service:
+    """The service of that name, where there is one of that kind or of one of `kinds`; what is sent otherwise."""
+    if placement.process is not None:
+        # A process that nothing comes to need not be made.
+        try:
+            there = cluster._link.ask_node("describe", {"name": placement.name})
+        except (NotFound, WorkerDied):
+            pass
+        else:
+            if there["kind"] in (kind, *kinds) and kind != "object":
+                return Service(cluster, there)
     try:
-        description = cluster._link.ask_node("describe", {"name": name})
-    except NotFound:
-        return make()
-    if description["kind"] not in kinds:
-        from roundhouse.exceptions import NameTaken
+        return deploy(cluster, kind, target, placement, exist_ok=True)
+    except NameTaken:
+        if not kinds:
+            raise
+        there = cluster._link.ask_node("describe", {"name": placement.name})
+        if there["kind"] not in kinds:
+            raise
+        return Service(cluster, there)
 
-        raise NameTaken(
-            f"{name!r} on {cluster.name!r} is {_article(description['kind'])}, not {_article(kinds[0])}. "
-            "Try: another name=, or .to(..., replace=True)"
-        )
-    return Service(cluster, description)
+
+def wanted(placed: dict[str, Any]) -> dict[str, Any]:
+    """What `to` takes besides name and process, for a Placement."""
+    for given in placed:
+        if given not in Placement.__slots__ and given != "sync_local":
+            raise TypeError(f"get_or_to() has no argument {given!r}. Try: {', '.join(Placement.__slots__)}")
+    return {key: value for key, value in placed.items() if key != "sync_local"}
 
 
 def process_on(cluster: Cluster, process: str | dict[str, Any], default_name: str | None) -> str:
@@ -158,10 +181,6 @@ def process_on(cluster: Cluster, process: str | dict[str, Any], default_name: st
     return str(name)
 
 
-def _article(kind: str) -> str:
-    return f"an {kind}" if kind[:1] in "aeiou" else f"a {kind}"
-
-
 def _encoded(kind: str, called: str, target: Any) -> list[Any]:
     try:
         return _serialize.dumps(_importable(target))
@@ -171,8 +190,13 @@ def _encoded(kind: str, called: str, target: Any) -> list[Any]:
         raise _blame.not_serializable(f"{kind} {called!r}", target, error) from None
 
 
-def _start_request(target: Any, placement: Placement) -> dict[str, Any]:
+def _start_request(target: Any, placement: Placement, request: dict[str, Any]) -> dict[str, Any]:
+    sought: dict[str, Any] = {}
+    if request["exist_ok"]:
+        # Told what is to be found or made, the node starts nothing for what is there.
+        sought = {key: request[key] for key in ("name", "kind", "exist_ok", "of_class") if key in request}
     return {
+        **sought,
         "command": command(target),
         "env": dict(os.environ),
         "cwd": folder(),

@@ -157,18 +157,14 @@ class Function(Method[P, R]):
     def get_or_to(
         self, box: Cluster | str, process: str | dict[str, Any] | None = None, name: str | None = None, **placed: Any
     ) -> Function[P, R]:
-        """The function of that name where it is there already, whoever sent it; otherwise as ``to``."""
-        cluster = cluster_of(box)
-        wanted = name or self._called or self.__name__.strip("<>")
+        """The function of that name where it is there already, whoever sent it; otherwise as ``to``.
 
-        def make() -> Service:
-            return self.to(cluster, process, wanted, **placed)._sent()
-
-        return Function(
-            self.__dict__.get("__wrapped__"),
-            _deploy.get_or_deploy(cluster, wanted, ("function",), make),
-            self._options,
-        )
+        Of several who ask at once one sends it, and the others wait for that. NameTaken where the name is something
+        else's.
+        """
+        placement = Placement(name or self._called or self.__name__.strip("<>"), process, **_deploy.wanted(placed))
+        local = self._local()
+        return Function(local, _deploy.get_or_deploy(cluster_of(box), "function", local, placement), self._options)
 
     if TYPE_CHECKING:
 

@@ -8,7 +8,7 @@ from roundhouse._deploy import Placement, deploy
 from roundhouse._method import Method
 from roundhouse._options import DEFAULT
 from roundhouse._service import result_of
-from roundhouse.exceptions import NotFound, Unsupported
+from roundhouse.exceptions import NotFound, Unsupported, WorkerDied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,6 +141,9 @@ class RemoteClass(Generic[P, T]):
     def get_or_create(self, /, *args: Any, **kwargs: Any) -> T:
         """The instance of that name (``name=``, or ``options(name=...)``) where there is one; a new one otherwise.
 
+        Of several who ask at once one constructs it, and the others wait for that. NameTaken where the name is that of
+        something else, or of another class's instance.
+
         >>> import roundhouse as rh
         >>> class Cache:
         ...     def __init__(self, size: int): self.size = size
@@ -151,23 +154,20 @@ class RemoteClass(Generic[P, T]):
         1
         """
         service = self._sent()
-        options, _ = self._split(service, kwargs)
+        options, arguments = self._split(service, kwargs)
         if options.name is None:
             raise ValueError("get_or_create finds by name. Try: get_or_create(..., name='my-instance')")
 
         from roundhouse import _stubs
-        from roundhouse.exceptions import NameTaken
 
+        # Arguments travel only where they are needed; what to make of anything but such an instance the node knows.
         try:
-            description = service._link.ask_node("describe", {"name": options.name})
-        except NotFound:
-            return self(*args, **kwargs)
-        if description["kind"] not in ("instance", "object"):
-            raise NameTaken(
-                f"{options.name!r} on {service.cluster.name!r} is a {description['kind']}, not an instance. "
-                "Try: another name="
-            )
-        return _stubs.stub_of(service.cluster, description)  # type: ignore[no-any-return]
+            there = service._link.ask_node("describe", {"name": options.name})
+        except (NotFound, WorkerDied):
+            there = {}
+        if there.get("kind") == "instance" and there.get("class") == service.name:
+            return _stubs.stub_of(service.cluster, there)  # type: ignore[no-any-return]
+        return result_of(service.keep(None, options, args, arguments, exist_ok=True))  # type: ignore[no-any-return]
 
     def to(
         self,
@@ -202,20 +202,22 @@ class RemoteClass(Generic[P, T]):
     def get_or_to(
         self, box: Cluster | str, process: str | dict[str, Any] | None = None, name: str | None = None, **placed: Any
     ) -> RemoteClass[P, T]:
-        """The class of that name where it is there already, whoever sent it; otherwise as ``to``."""
-        cluster = cluster_of(box)
-        wanted = name or self._called or self.__name__
+        """The class of that name where it is there already, whoever sent it; otherwise as ``to``.
 
-        def make() -> Service:
-            return self.to(cluster, process, wanted, **placed)._sent()
-
-        service = _deploy.get_or_deploy(cluster, wanted, ("class", "instance", "object"), make)
+        Of several who ask at once one sends it, and the others wait for that. NameTaken where the name is something
+        else's.
+        """
+        local = self.__dict__.get("__wrapped__")
+        if local is None:
+            raise Unsupported(f"{self!r} was found by name, and its code is not here to be sent elsewhere")
+        placement = Placement(name or self._called or self.__name__, process, **_deploy.wanted(placed))
+        service = _deploy.get_or_deploy(cluster_of(box), "class", local, placement, ("instance", "object"))
         if service.description["kind"] != "class":
             from roundhouse import _stubs
 
             # Runhouse's classes and instances share their names, so this finds either.
             return _stubs.stub(service)  # type: ignore[no-any-return]
-        return RemoteClass(self.__dict__.get("__wrapped__"), service, self._options)
+        return RemoteClass(local, service, self._options)
 
     def _split(self, service: Service, kwargs: dict[str, Any]) -> tuple[Options, dict[str, Any]]:
         """Our ``name``, ``process`` and ``replace`` out of the constructor's arguments, where it leaves them free."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roundhouse._cluster import Cluster, cluster_of
-from roundhouse.exceptions import NotFound, Unsupported
+from roundhouse.exceptions import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,17 +73,17 @@ class Module:
     def get_or_to(
         self, box: Cluster | str, process: str | dict[str, Any] | None = None, name: str | None = None, **placed: Any
     ) -> Self:
-        """A stub of what has that name there, whoever sent it, in the state that it has; otherwise as ``to``."""
-        from roundhouse import _stubs
+        """A stub of what has that name there, whoever sent it, in the state that it has; otherwise as ``to``.
 
-        cluster, wanted = cluster_of(box), name or _name_of(self)
-        try:
-            description = cluster._link.ask_node("describe", {"name": wanted})
-        except NotFound:
-            return Module.to(self, cluster, process, wanted, **placed)
-        stub = _stubs.stub_of(cluster, description)
-        stub.__dict__["_rh_local"] = self
-        return stub  # type: ignore[no-any-return]
+        Of several who ask at once one sends it, and the others wait for that. NameTaken where the name is that of
+        something else, or of another class's object.
+        """
+        from roundhouse import _deploy
+        from roundhouse._instance import Instance
+
+        placement = _deploy.Placement(name or _name_of(self), process, **_deploy.wanted(placed))
+        found = _deploy.get_or_deploy(cluster_of(box), "object", self, placement)
+        return Instance(found, self)  # type: ignore[return-value]
 
     def fetch(self, item: str | None = None, **_: Any) -> Any:
         """The object itself, or one of its attributes: it was not sent."""

@@ -46,7 +46,7 @@ def distribute(
     service = _stubs.service_of(remote)
     if service is None:
         raise ValueError(f"{remote!r} has not been sent anywhere. Try: .to(rh.compute('NAME').up_if_not()) first")
-    if num_replicas is None:
+    if num_replicas is None and replicas_per_node is None:
         raise ValueError("distribute('pool') needs to know how many. Try: distribute('pool', num_replicas=4)")
     if others:
         raise TypeError(f"distribute('pool') has no argument {next(iter(others))!r}. Try: max_concurrency=, name=")
@@ -118,8 +118,15 @@ class PooledService(Service):
         # A stream lasts as long as its reader pleases, so it is not counted.
         return self._any().stream(method, options, args, kwargs)
 
-    def keep(self, method: str | None, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call[Any]:
-        return self._any().keep(method, options, args, kwargs)
+    def keep(
+        self,
+        method: str | None,
+        options: Options,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        exist_ok: bool = False,
+    ) -> Call[Any]:
+        return self._any().keep(method, options, args, kwargs, exist_ok)
 
     def _any(self) -> Service:
         with self._lock:

@@ -136,8 +136,18 @@ class Service:
             inputs.pump(started)
         return Call(self, method, started, screen)
 
-    def keep(self, method: str | None, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call[Any]:
-        """A call whose value stays there, as an object or (without `method`) a new instance: the Call of its stub."""
+    def keep(
+        self,
+        method: str | None,
+        options: Options,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        exist_ok: bool = False,
+    ) -> Call[Any]:
+        """A call whose value stays there, as an object or (without `method`) a new instance: the Call of its stub.
+
+        With `exist_ok` that of what has the name already, where there is one.
+        """
         called = method or "__init__"
         if pumped(args, kwargs):
             raise Unsupported(
@@ -151,6 +161,7 @@ class Service:
             "method": method,
             "name": options.name,
             "replace": bool(options.replace),
+            "exist_ok": exist_ok,
             "encoding": self.encoding,
             "process": _process(self.cluster, options.process),
         }

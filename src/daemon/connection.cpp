@@ -56,6 +56,9 @@ Result<void> Connection::on_message(rpc::Message& message, Body body) {
         case wire::CREDIT:
             if (message.channel() == wire::BODY) link_.grant(message.stream(), message.number());
             return {};
+        case wire::CANCEL:
+            if (worker == nullptr && message.source() == 0) switchboard_.on_node_cancel(*this, message.stream());
+            return {};
         case wire::PING: {
             message.set_kind(wire::PONG);
             link_.send(message);

@@ -36,6 +36,7 @@ public:
     virtual bool relay_from_client(Connection& connection, rpc::Message& message, ByteView body) = 0;
     virtual bool relay_from_worker(Connection& connection, rpc::Message& message, ByteView body) = 0;
     virtual void on_node_call(Connection& connection, rpc::Message& message, Body body) = 0;
+    virtual void on_node_cancel(Connection& connection, std::uint64_t stream) = 0;
     virtual void on_node_result(Connection& connection, std::uint64_t stream, Outcome outcome) = 0;
 
 protected:

@@ -45,6 +45,7 @@ private:
     bool relay_from_client(Connection& connection, rpc::Message& message, ByteView body) override { return router_.from_client(connection, message, body); }
     bool relay_from_worker(Connection& connection, rpc::Message& message, ByteView body) override { return router_.from_worker(connection, message, body); }
     void on_node_call(Connection& connection, rpc::Message& message, Body body) override;
+    void on_node_cancel(Connection& connection, std::uint64_t stream) override { node_.cancel(connection, stream); }
     void on_node_result(Connection& connection, std::uint64_t stream, Outcome outcome) override;
 
     net::asio::any_io_executor executor_;

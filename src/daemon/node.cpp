@@ -19,6 +19,7 @@ struct Node::Deployment {
     std::string name;
     Service::Kind kind = Service::Kind::function;
     bool replace = false;
+    bool exist_ok = false;
     std::shared_ptr<const Loadable> code;
 
     static Result<Deployment> of(const Json& request, const Body& body);
@@ -31,13 +32,6 @@ bool is_mark(std::string_view variable) {
     return variable == "ROUNDHOUSE_SOCKET" || variable == "ROUNDHOUSE_WORKER" || variable == "ROUNDHOUSE_CLUSTER" || variable == "ROUNDHOUSE_NODE";
 }
 
-Result<Service::Kind> kind_of(std::string_view word) {
-    if (word == "function") return Service::Kind::function;
-    if (word == "class") return Service::Kind::klass;
-    if (word == "object") return Service::Kind::object;
-    return fail(Code::bad_arguments, fmt::format("a service's kind is \"function\", \"class\" or \"object\", not \"{}\"", word));
-}
-
 Result<Amounts> amounts_of(const Json& request) {
     constexpr std::uint64_t k_devices_max = 65'536;
     Amounts amounts;
@@ -47,6 +41,13 @@ Result<Amounts> amounts_of(const Json& request) {
     amounts.cpus = static_cast<std::uint32_t>(cpus);
     amounts.gpus = static_cast<std::uint32_t>(gpus);
     return amounts;
+}
+
+// These stand outside the coroutines: g++ 12 cannot compile a nested initializer list within one.
+Json start_answer(const std::vector<std::string>& workers, const Json& service) {
+    Json answer{{"workers", workers}};
+    if (!service.is_null()) answer["service"] = service;
+    return answer;
 }
 
 bool has_variable(const std::vector<std::string>& env, std::string_view name_and_equals) {
@@ -61,6 +62,7 @@ Result<Node::Deployment> Node::Deployment::of(const Json& request, const Body& b
     RH_TRY(const auto word, field<std::string>(request, "kind"));
     RH_TRY(wanted.kind, kind_of(word));
     RH_TRY(wanted.replace, field<bool>(request, "replace", false));
+    RH_TRY(wanted.exist_ok, field<bool>(request, "exist_ok", false));
     RH_TRY(const std::uint64_t encoding, amount(request, "encoding", static_cast<std::uint64_t>(Encoding::pickle), 3));
     RH_TRY(const std::uint64_t concurrency, amount(request, "max_concurrency", 0, limits::k_worker_threads_max));
     RH_TRY(const std::uint64_t queue, amount(request, "max_queue", 0, limits::k_calls_per_worker_max));
@@ -86,7 +88,7 @@ awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
     if (method == "rename") co_return co_await rename(*request);
     if (method == "delete") co_return co_await remove(*request);
     if (method == "clear") co_return co_await clear();
-    if (method == "create_process") co_return co_await create_process(*request);
+    if (method == "create_process") co_return co_await create_process(*request, asker);
     if (method == "processes") co_return json_outcome(processes_json());
     if (method == "kill_process") co_return co_await kill_process(*request);
     if (method == "set_env") co_return co_await set_env(*request);
@@ -165,8 +167,14 @@ std::string Node::holder(const std::string& worker_id) const {
     return worker->stopping || worker->retired ? "a worker that is ending" : "a worker that is starting";
 }
 
-awaitable<Result<void>> Node::wait_ready(std::shared_ptr<Worker> worker, std::string for_whom, Clock::time_point deadline) {
-    const bool ready = co_await worker->ready.wait_until(deadline);
+awaitable<Result<void>> Node::wait_ready(std::shared_ptr<Worker> worker, std::string for_whom, const Asker& asker) {
+    const auto late = worker->started_at + limits::k_worker_start_timeout;
+    const auto due = due_of(asker);
+    Waiting waiting(waiting_, asker, worker->ready);
+    const bool ready = co_await worker->ready.wait_until(std::min(late, due));
+    // Whoever is told so ends the worker.
+    if (!ready && due < late) co_return fail(Error(Code::timeout, fmt::format("the worker for {} did not connect within the timeout", for_whom)).with("started", "no").with("still_running", "False"));
+    if (waiting.cancelled) co_return fail(Error(Code::cancelled, fmt::format("it was cancelled while the worker for {} started", for_whom)).with("started", "no").with("still_running", "False"));
     if (ready && !worker->end) co_return Result<void>();
     Error error(Code::setup_failed, fmt::format("the worker for {} {}: {}", for_whom, ready ? "did not start" : "did not connect in time",
                                                 worker->end ? worker->end->message : "see its stderr"));
@@ -189,6 +197,18 @@ awaitable<Outcome> Node::start(const Json& request, Asker asker) {
     const auto count = amount(request, "count", 1, limits::k_workers_max);
     if (!count) co_return Outcome::failed(count.error());
     if (*count == 0) co_return Outcome::failed(Error(Code::bad_arguments, "the field \"count\" must be at least 1"));
+    const auto exist_ok = field<bool>(request, "exist_ok", false);
+    if (!exist_ok) co_return Outcome::failed(exist_ok.error());
+    std::shared_ptr<Promise> claim;
+    if (*exist_ok) {
+        const Result<Sought> sought = sought_in(request);
+        if (!sought) co_return Outcome::failed(sought.error());
+        const Result<Json> found = co_await find(*sought, asker);
+        if (!found) co_return Outcome::failed(found.error());
+        if (!found->is_null()) co_return json_outcome(start_answer({}, *found));
+        if (const auto free = check_free(sought->name, false, is_live_object(sought->kind)); !free) co_return Outcome::failed(free.error());
+        claim = std::make_shared<Promise>(*this, promised_, sought->name, asker);
+    }
     std::vector<std::shared_ptr<Worker>> workers;
     std::optional<Error> why;
     while (workers.size() < *count && !why) {
@@ -205,34 +225,35 @@ awaitable<Outcome> Node::start(const Json& request, Asker asker) {
         for (const auto& worker : workers) workers_.stop(*worker);
         co_return Outcome::failed(std::move(*why));
     }
-    Json ids = Json::array();
+    std::vector<std::string> ids;
     for (const auto& worker : workers) {
-        started_[worker->id] = Started{worker, asker.connection};
+        started_[worker->id] = Started{worker, asker.connection, claim};
         ids.push_back(worker->id);
     }
-    Json answer = Json::object();
-    answer["workers"] = std::move(ids);
-    co_return json_outcome(answer);
+    co_return json_outcome(start_answer(ids, Json()));
 }
 
 Outcome Node::abandon(const Json& request, const Asker& asker) {
-    for (const auto& worker : take_started(request, asker)) workers_.stop(*worker);
+    for (const Started& started : take_started(request, asker)) workers_.stop(*started.worker);
     return json_outcome(Json::object());
 }
 
 // Those that are named, each once, as far as the same client has started them.
-std::vector<std::shared_ptr<Worker>> Node::take_started(const Json& request, const Asker& asker) {
-    std::vector<std::shared_ptr<Worker>> taken;
+std::vector<Node::Started> Node::take_started(const Json& request, const Asker& asker) {
+    std::vector<Started> taken;
     const auto ids = field<std::vector<std::string>>(request, "workers", std::vector<std::string>());
     if (!ids) return taken;
     for (const std::string& id : *ids) {
         const auto found = started_.find(id);
-        if (found != started_.end() && found->second.by == asker.connection) taken.push_back(started_.extract(found).mapped().worker);
+        if (found != started_.end() && found->second.by == asker.connection) taken.push_back(std::move(started_.extract(found).mapped()));
     }
     return taken;
 }
 
 void Node::drop_client(const Connection& client) {
+    for (Waiting* const waiting : waiting_) {
+        if (waiting->by == &client) waiting->cancel();
+    }
     for (auto at = started_.begin(); at != started_.end();) {
         if (at->second.by != &client) {
             ++at;
@@ -246,7 +267,12 @@ void Node::drop_client(const Connection& client) {
 // --- deploy --------------------------------------------------------------------------------------------------------
 
 awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker asker) {
-    std::vector<std::shared_ptr<Worker>> workers = take_started(request, asker);
+    std::vector<std::shared_ptr<Worker>> workers;
+    std::shared_ptr<Promise> claim;
+    for (Started& started : take_started(request, asker)) {
+        workers.push_back(std::move(started.worker));
+        claim = std::move(started.claim);
+    }
     const auto give_up = [&](const Error& why) {
         for (const auto& worker : workers) workers_.stop(*worker);
         return Outcome::failed(why);
@@ -262,11 +288,23 @@ awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker ask
     if (named > 1 && wanted->kind != Service::Kind::function)
         co_return give_up(Error(Code::bad_arguments, fmt::format("\"{}\" is a{} {}: several workers are for functions only", name,
                                                                  wanted->kind == Service::Kind::object ? "n" : "", kind_name(wanted->kind))));
-    if (const auto free = check_free(name, wanted->replace, is_live_object(wanted->kind)); !free) co_return give_up(free.error());
+    const bool claimed = claim != nullptr && claim->name() == name;
+    if (wanted->exist_ok && !claimed) {
+        const Result<Sought> sought = sought_in(request);
+        if (!sought) co_return give_up(sought.error());
+        const Result<Json> found = co_await find(*sought, asker);
+        if (!found) co_return give_up(found.error());
+        if (!found->is_null()) {
+            give_up(Error());
+            co_return json_outcome(*found);
+        }
+    }
+    if (const auto free = check_free(name, wanted->replace, is_live_object(wanted->kind), claimed); !free) co_return give_up(free.error());
+    if (!claimed) claim = std::make_shared<Promise>(*this, promised_, name, asker);
+    claim->kept_by(asker);
     if (!process_name->empty()) {
         const auto process = find_process(*process_name);
         if (!process) co_return give_up(process.error());
-        const Promise promise(promised_, name);
         const auto service = std::make_shared<Service>();
         service->workers = {(*process)->worker};
         service->process = *process_name;
@@ -275,13 +313,11 @@ awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker ask
         service->name = name;
         service->kind = wanted->kind;
         service->code = wanted->code;
-        co_return co_await finish(service, loaded);
+        co_return co_await finish(service, loaded, wanted->exist_ok);
     }
-    const Promise promise(promised_, name);
-    const auto deadline = Clock::now() + limits::k_worker_start_timeout;
     for (const auto& worker : workers) {
         const std::string whose = '"' + name + '"';
-        const Result<void> ready = co_await wait_ready(worker, whose, deadline);
+        const Result<void> ready = co_await wait_ready(worker, whose, asker);
         if (!ready) co_return give_up(ready.error());
     }
     Outcome loaded = co_await load(*wanted, workers, asker);
@@ -294,18 +330,26 @@ awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker ask
     service->kind = wanted->kind;
     service->code = wanted->code;
     service->workers = workers;
-    co_return co_await finish(service, loaded);
+    co_return co_await finish(service, loaded, wanted->exist_ok);
 }
 
 // All at once; the first that failed, or what the first worker said.
 awaitable<Outcome> Node::load(const Deployment& wanted, const std::vector<std::shared_ptr<Worker>>& workers, const Asker& asker) {
     const Json request = Json::parse(wanted.code->request);
     std::vector<std::shared_ptr<Reply>> replies;
-    for (const auto& worker : workers) replies.push_back(router_.begin(*worker, "load", control_body(request, wanted.code->attachments), replies.empty() ? asker : Asker()));
-    for (const auto& reply : replies) co_await reply->arrived.wait();
-    const auto failed = std::find_if(replies.begin(), replies.end(), [](const auto& reply) { return reply->outcome.kind != Outcome::Kind::returned; });
+    for (const auto& worker : workers) replies.push_back(router_.begin(*worker, "load", control_body(request, wanted.code->attachments), asker));
+    const auto end = std::make_shared<net::Event>(executor_);
+    for (const auto& reply : replies) reply->bell = end;
+    const auto has_failed = [](const auto& reply) { return reply->arrived.is_set() && reply->outcome.kind != Outcome::Kind::returned; };
+    const auto has_arrived = [](const auto& reply) { return reply->arrived.is_set(); };
+    // Nothing comes of the others where one has failed, however long they take.
+    while (std::none_of(replies.begin(), replies.end(), has_failed) && !std::all_of(replies.begin(), replies.end(), has_arrived)) {
+        end->reset();
+        co_await end->wait();
+    }
+    const auto failed = std::find_if(replies.begin(), replies.end(), has_failed);
     if (failed != replies.end()) co_return std::move((*failed)->outcome);
-    if (replies.front()->released) {
+    if (std::any_of(replies.begin(), replies.end(), [](const auto& reply) { return reply->released; })) {
         // Whoever asked was told that it would not be: a process forgets it again.
         for (const auto& worker : workers) co_await leave(worker, wanted.name);
         co_return Outcome::failed(Error(Code::cancelled, "it came too late for whoever asked"));

@@ -1,10 +1,11 @@
 #pragma once
 
 // The service "_node" (protocol/node.md): workers and what is deployed to them (node.cpp), names and objects (node_names.cpp),
-// named processes (node_processes.cpp), and workers that take a dead one's place (node_successors.cpp). Each call is a coroutine of
-// the Daemon's; replies go to the stream that asked.
+// what is found or made (node_finding.cpp), named processes (node_processes.cpp), and workers that take a dead one's place
+// (node_successors.cpp). Each call is a coroutine of the Daemon's; replies go to the stream that asked.
 
 #include <chrono>
+#include <list>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <set>
@@ -28,7 +29,9 @@ public:
     Node(About about, const net::asio::any_io_executor& executor, Services& services, Workers& workers, Router& router, net::TaskGroup& tasks);
 
     net::asio::awaitable<Outcome> call(std::string method, Body body, Asker asker);
-    // A client is gone: workers that it started and has not deployed to are ended.
+    // That call waits no longer for a worker or for whoever makes what it wants, if it does.
+    void cancel(const Connection& client, std::uint64_t stream);
+    // A client is gone: it waits for nothing, and workers that it started and has not deployed to are ended.
     void drop_client(const Connection& client);
     // A worker will end, as its connection was lost or it is being killed: calls wait for its successor, if it is to have one.
     void on_worker_lost(Worker& worker);
@@ -39,10 +42,20 @@ private:
     using Json = nlohmann::json;
     using Names = std::multiset<std::string, std::less<>>;
 
+    class Promise;
+    class Waiting;
+
     // A worker without a service yet, and who is about to give it one.
     struct Started {
         std::shared_ptr<Worker> worker;
         const Connection* by = nullptr;
+        std::shared_ptr<Promise> claim;  // to the name that the service is to have; shared by all that were started for it
+    };
+    // What is to be found under a name, or made.
+    struct Sought {
+        std::string name;
+        Service::Kind kind = Service::Kind::function;
+        std::vector<std::string> classes;  // the names of the class that an instance or object is to be of; empty: any
     };
     // A worker with a name, which lives until it is killed.
     struct Process {
@@ -52,7 +65,6 @@ private:
     };
     // What a deploy asks for, checked.
     struct Deployment;
-    class Promise;
 
     // node.cpp
     net::asio::awaitable<Outcome> start(const Json& request, Asker asker);
@@ -65,14 +77,30 @@ private:
     Result<std::shared_ptr<Worker>> start_worker(std::shared_ptr<const Launch> launch);
     net::asio::awaitable<Result<std::shared_ptr<Worker>>> start_worker_soon(std::shared_ptr<const Launch> launch);
     std::string holder(const std::string& worker_id) const;
-    net::asio::awaitable<Result<void>> wait_ready(std::shared_ptr<Worker> worker, std::string for_whom, std::chrono::steady_clock::time_point deadline);
-    std::vector<std::shared_ptr<Worker>> take_started(const Json& request, const Asker& asker);
+    net::asio::awaitable<Result<void>> wait_ready(std::shared_ptr<Worker> worker, std::string for_whom, const Asker& asker = Asker());
+    std::vector<Started> take_started(const Json& request, const Asker& asker);
+
+    // node_finding.cpp
+    // The description of what is there, waiting for whoever makes it just now; null when it is the asker's to make.
+    net::asio::awaitable<Result<Json>> find(Sought sought, Asker& asker);
+    // Until nobody is making what has that name; what is left of the asker's time shrinks meanwhile.
+    net::asio::awaitable<Result<void>> wait_for_maker(const Names& names, std::string name, Asker& asker);
+    Result<void> check_fits(const Service& there, const Sought& sought) const;
+    // Whether the asker's call is made from within the one that makes what has that name: it would wait for itself.
+    bool is_within_maker(const Asker& asker, std::string_view name) const;
+    void wake(const Names& names, std::string_view name);
+    // When the call must have ended, if nothing of its time was used up yet.
+    static std::chrono::steady_clock::time_point due_of(const Asker& asker);
+    static Result<Sought> sought_in(const Json& request);
+    Sought sought_by_create(const std::string& class_name, const std::string& method, std::string name) const;
+    std::vector<std::string> classes_of(const Service& service) const;
 
     // node_names.cpp
-    Result<void> check_free(std::string_view name, bool replace, bool for_object) const;
+    // `claimed` says that whoever asks was promised the name.
+    Result<void> check_free(std::string_view name, bool replace, bool for_object, bool claimed = false) const;
     net::asio::awaitable<Outcome> create(const Json& request, const Body& body, Asker asker);
     net::asio::awaitable<Result<std::shared_ptr<Worker>>> place_for(std::shared_ptr<Service> maker, std::string process, Asker asker);
-    net::asio::awaitable<Outcome> finish(std::shared_ptr<Service> service, const Outcome& loaded);
+    net::asio::awaitable<Outcome> finish(std::shared_ptr<Service> service, const Outcome& loaded, bool says_found);
     net::asio::awaitable<Outcome> rename(const Json& request);
     net::asio::awaitable<Outcome> remove(const Json& request);
     net::asio::awaitable<Outcome> clear();
@@ -84,7 +112,7 @@ private:
     net::asio::awaitable<void> leave(std::shared_ptr<Worker> worker, std::string name);
 
     // node_processes.cpp
-    net::asio::awaitable<Outcome> create_process(const Json& request);
+    net::asio::awaitable<Outcome> create_process(const Json& request, Asker asker);
     net::asio::awaitable<Outcome> kill_process(const Json& request);
     net::asio::awaitable<Outcome> set_env(const Json& request);
     net::asio::awaitable<Outcome> run(const Json& request, Asker asker);
@@ -105,25 +133,73 @@ private:
     Router& router_;
     net::TaskGroup& tasks_;
     Resources resources_;
+    std::list<Waiting*> waiting_;  // each stands in the coroutine that waits
+    std::list<const Promise*> promises_;
+    Names promised_;               // names whose services are being made
+    Names promised_processes_;
     std::map<std::string, Started> started_;  // by worker
     std::map<std::string, std::shared_ptr<Process>, std::less<>> processes_;  // shared with calls that wait for them
     std::map<std::string, std::string> process_vars_;                        // for those that are still to come
-    Names promised_;           // names whose services are being made
-    Names promised_processes_;
     const std::chrono::steady_clock::time_point started_at_ = std::chrono::steady_clock::now();
 };
 
-// A name is promised to one maker while its worker starts or its constructor runs.
+// A name is promised to one maker while its worker starts or its constructor runs. Whoever waits for the maker is woken then.
 class Node::Promise {
 public:
-    Promise(Names& names, const std::string& name) : names_(names), place_(names.insert(name)) {}
+    // `by` is the call that makes it, as far as that is known.
+    Promise(Node& node, Names& names, const std::string& name, const Asker& by = Asker()) : node_(node), names_(names), place_(names.insert(name)) {
+        kept_by(by);
+        at_ = node_.promises_.insert(node_.promises_.end(), this);
+    }
     Promise(const Promise&) = delete;
     Promise& operator=(const Promise&) = delete;
-    ~Promise() { names_.erase(place_); }
+    ~Promise() {
+        const std::string name = *place_;
+        node_.promises_.erase(at_);
+        names_.erase(place_);
+        node_.wake(names_, name);
+    }
+
+    const std::string& name() const { return *place_; }
+    void kept_by(const Asker& by) {
+        by_ = by.connection;
+        stream_ = by.stream;
+    }
+    bool is_kept_by(const Connection* by, std::uint64_t stream) const { return by_ != nullptr && by_ == by && stream_ == stream; }
 
 private:
+    Node& node_;
     Names& names_;
     const Names::iterator place_;
+    std::list<const Promise*>::iterator at_;
+    const Connection* by_ = nullptr;
+    std::uint64_t stream_ = 0;
+};
+
+// A call of the node's own that waits for an event, which a cancel of the call sets as well.
+class Node::Waiting {
+public:
+    Waiting(std::list<Waiting*>& all, const Asker& asker, net::Event& event) : by(asker.connection), stream(asker.stream), all_(all), event_(event), place_(all.insert(all.end(), this)) {}
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+    ~Waiting() { all_.erase(place_); }
+
+    void wake() { event_.set(); }
+    void cancel() {
+        cancelled = true;
+        event_.set();
+    }
+
+    const Connection* const by;
+    const std::uint64_t stream;
+    bool cancelled = false;
+    const Names* names = nullptr;  // what it waits for, if that is a name
+    std::string name;
+
+private:
+    std::list<Waiting*>& all_;
+    net::Event& event_;
+    const std::list<Waiting*>::iterator place_;
 };
 
 }  // namespace rh::daemon

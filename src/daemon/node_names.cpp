@@ -32,10 +32,10 @@ Error gone(const Service& service) {
 
 // A name may be taken over from an idle service, and from a dead one. `for_object` says that an instance or object wants
 // it: a class or function never displaces somebody's live object unasked, nor an object somebody's function.
-Result<void> Node::check_free(std::string_view name, bool replace, bool for_object) const {
+Result<void> Node::check_free(std::string_view name, bool replace, bool for_object, bool claimed) const {
     RH_TRY_VOID(check_name("service", name, limits::k_name_bytes_max));
     if (name.front() == '_') return fail(Code::invalid_name, fmt::format("\"{}\" is not a service name: those that begin with '_' are the node's own", name));
-    if (promised_.count(name) != 0) return fail(name_taken(fmt::format("\"{}\" is being made by another caller just now: wait, or choose another name", name), name));
+    if (promised_.count(name) > (claimed ? 1U : 0U)) return fail(name_taken(fmt::format("\"{}\" is being made by another caller just now: wait, or choose another name", name), name));
     const std::shared_ptr<Service> there = services_.find(name);
     if (there == nullptr && services_.count() >= limits::k_services_max)
         return fail(Code::limit_exceeded, fmt::format("{} services are here, the most that are allowed: delete some", services_.count()));
@@ -63,6 +63,14 @@ awaitable<Outcome> Node::create(const Json& request, const Body& body, Asker ask
     if (!process) co_return Outcome::failed(process.error());
     const auto encoding = amount(request, "encoding", 0, 3);
     if (!encoding) co_return Outcome::failed(encoding.error());
+    const auto exist_ok = field<bool>(request, "exist_ok", false);
+    if (!exist_ok) co_return Outcome::failed(exist_ok.error());
+    if (*exist_ok) {
+        if (wanted->empty()) co_return Outcome::failed(Error(Code::bad_arguments, "the field \"exist_ok\" needs a \"name\" to find"));
+        const Result<Json> there = co_await find(sought_by_create(*class_name, *method, *wanted), asker);
+        if (!there) co_return Outcome::failed(there.error());
+        if (!there->is_null()) co_return json_outcome(*there);
+    }
     const Result<std::shared_ptr<Service>> found = services_.get(*class_name);
     if (!found) co_return Outcome::failed(found.error());
     const std::shared_ptr<Service> maker = *found;
@@ -71,7 +79,7 @@ awaitable<Outcome> Node::create(const Json& request, const Body& body, Asker ask
     if (maker->dead) co_return Outcome::failed(gone(*maker));
     const std::string name = wanted->empty() ? services_.free_name(*class_name + "-1", promised_) : *wanted;
     if (const auto free = check_free(name, *replace, true); !free) co_return Outcome::failed(free.error());
-    const Promise promise(promised_, name);
+    const Promise promise(*this, promised_, name, asker);
     // Counted, so that its maker is not replaced under it.
     struct Busy {
         Service& service;
@@ -91,7 +99,7 @@ awaitable<Outcome> Node::create(const Json& request, const Body& body, Asker ask
     if (maker->kind == Service::Kind::klass) service->class_name = maker->name;
     service->process = worker->process;
     service->workers = {worker};
-    co_return co_await finish(service, created);
+    co_return co_await finish(service, created, *exist_ok);
 }
 
 // The worker in which `maker` makes something: its own, or that of the process, where it is loaded first if need be.
@@ -122,10 +130,11 @@ awaitable<Result<std::shared_ptr<Worker>>> Node::place_for(std::shared_ptr<Servi
 }
 
 // The service takes its name, and what had the name before is retired.
-awaitable<Outcome> Node::finish(std::shared_ptr<Service> service, const Outcome& loaded) {
+awaitable<Outcome> Node::finish(std::shared_ptr<Service> service, const Outcome& loaded, bool says_found) {
     service->language = service->workers.front()->language;
     service->described = dump(parse_answer(loaded.body));
-    const Json description = description_of(*service);
+    Json description = description_of(*service);
+    if (says_found) description["found"] = false;
     const std::shared_ptr<Service> before = services_.find(service->name);
     services_.put(service);
     if (before != nullptr) co_await retire(before, service);
@@ -187,8 +196,8 @@ awaitable<Outcome> Node::rename(const Json& request) {
     // Whoever deploys may take over an idle name; a rename says so, because nothing of its own is lost by another choice.
     if (const auto there = services_.find(*to); there != nullptr && !there->dead && !*replace)
         co_return Outcome::failed(name_taken(fmt::format("\"{}\" is the name of a {} here: choose another name, or say replace=True", *to, kind_name(there->kind)), *to));
-    const Promise old_promise(promised_, *name);
-    const Promise new_promise(promised_, *to);
+    const Promise old_promise(*this, promised_, *name);
+    const Promise new_promise(*this, promised_, *to);
     std::vector<std::shared_ptr<Worker>> places = service->workers;
     for (const auto& copy : service->copies) {
         if (const auto worker = copy.lock()) places.push_back(worker);
@@ -213,7 +222,7 @@ awaitable<Outcome> Node::remove(const Json& request) {
     if (!found) co_return Outcome::failed(found.error());
     const std::shared_ptr<Service> service = *found;
     // Nobody may give the name away before its worker has forgotten it.
-    const Promise promise(promised_, *name);
+    const Promise promise(*this, promised_, *name);
     services_.erase(*name);
     co_await retire(service, nullptr);
     co_return json_outcome(Json::object());
@@ -227,7 +236,7 @@ awaitable<Outcome> Node::clear() {
         deleted.push_back(service->name);
     }
     for (const auto& service : all) {
-        const Promise promise(promised_, service->name);
+        const Promise promise(*this, promised_, service->name);
         co_await retire(service, nullptr);
     }
     Json answer = Json::object();

@@ -64,7 +64,7 @@ Result<std::shared_ptr<Node::Process>> Node::find_process(const std::string& nam
     return found->second;
 }
 
-awaitable<Outcome> Node::create_process(const Json& request) {
+awaitable<Outcome> Node::create_process(const Json& request, Asker asker) {
     const auto name = field<std::string>(request, "name");
     if (!name) co_return Outcome::failed(name.error());
     if (const auto valid = check_name("process", *name, limits::k_name_bytes_max); !valid) co_return Outcome::failed(valid.error());
@@ -72,6 +72,10 @@ awaitable<Outcome> Node::create_process(const Json& request) {
     if (!exist_ok) co_return Outcome::failed(exist_ok.error());
     const Result<Vars> vars = vars_of(request);
     if (!vars) co_return Outcome::failed(vars.error());
+    if (*exist_ok) {
+        const Result<void> waited = co_await wait_for_maker(promised_processes_, *name, asker);
+        if (!waited) co_return Outcome::failed(waited.error());
+    }
     const auto known = processes_.find(*name);
     const bool there = known != processes_.end() && !known->second->worker->end;
     if (there && *exist_ok) co_return json_outcome(process_json(*known->second));
@@ -90,13 +94,13 @@ awaitable<Outcome> Node::create_process(const Json& request) {
         return process->vars.count(key) != 0 || vars->count(key) != 0;
     });
     for (const auto& [key, value] : process->vars) launch->env.push_back(key + "=" + value);
-    const Promise promise(promised_processes_, *name);
+    const Promise promise(*this, promised_processes_, *name);
     const Result<std::shared_ptr<Worker>> worker = co_await start_worker_soon(launch);
     if (!worker) co_return Outcome::failed(worker.error());
     process->worker = *worker;
     process->worker->process = *name;
     const std::string whose = "process \"" + *name + '"';
-    const Result<void> ready = co_await wait_ready(process->worker, whose, Clock::now() + limits::k_worker_start_timeout);
+    const Result<void> ready = co_await wait_ready(process->worker, whose, asker);
     if (!ready) {
         workers_.stop(*process->worker);
         co_return Outcome::failed(ready.error());

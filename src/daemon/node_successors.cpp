@@ -73,7 +73,7 @@ void Node::give_up(Service& service, const Worker& worker, Error why) {
 
 awaitable<void> Node::bring_up(std::shared_ptr<Service> service, std::shared_ptr<Worker> worker) {
     const std::string whose = '"' + service->name + '"';
-    const Result<void> ready = co_await wait_ready(worker, whose, std::chrono::steady_clock::now() + limits::k_worker_start_timeout);
+    const Result<void> ready = co_await wait_ready(worker, whose);
     // Whatever ends it is a death like another.
     if (!ready && !worker->end) workers_.kill(*worker);
     if (!ready) co_return;

@@ -79,6 +79,10 @@ bool Router::note_from_client(Worker& worker, std::uint64_t stream, Route& route
             return false;
         case wire::CREDIT:
             if (message.channel() == wire::BODY || message.channel() == wire::ITEMS) return !own;
+            if (route.siblings != nullptr) {
+                share_credit(*route.siblings, message.number());
+                return false;
+            }
             if (route.followed_bytes > 0) {
                 // Part of this was for text that never came from the worker's side of the connection.
                 const std::uint64_t taken = std::min<std::uint64_t>(route.followed_bytes, message.number());
@@ -89,8 +93,12 @@ bool Router::note_from_client(Worker& worker, std::uint64_t stream, Route& route
             return true;
         case wire::CANCEL:
             if (message.source() != 0) return false;
-            route.kill = route.kill || message.kill();
-            cancel(worker, stream, route);
+            for (const auto& [each, its_stream] : with_siblings(worker, stream, route)) {
+                Route* const found = route_of(*each, its_stream);
+                if (found == nullptr) continue;
+                found->kill = found->kill || message.kill();
+                cancel(*each, its_stream, *found);
+            }
             return false;
         case wire::PING: return true;
         default: return false;
@@ -296,6 +304,7 @@ bool Router::note_from_worker(Worker& worker, std::uint64_t stream, Route& route
             return true;
         case wire::OUTPUT:
             route.has_printed = true;
+            if (route.siblings != nullptr) route.printed_bytes += body.size();
             if (message.channel() == wire::STDERR) remember_errors(worker, as_text(body));
             return true;
         case wire::CANCEL: return message.source() != 0;  // nobody takes that generator argument's items any more
@@ -338,6 +347,38 @@ void Router::on_own_result(Worker& worker, std::uint64_t stream, Outcome outcome
     close(worker, stream);
     reply->outcome = std::move(outcome);
     reply->arrived.set();
+    if (reply->bell != nullptr) reply->bell->set();
+}
+
+Route* Router::route_of(Worker& worker, std::uint64_t stream) {
+    const auto found = worker.routes.find(stream);
+    return found == worker.routes.end() ? nullptr : &found->second;
+}
+
+std::vector<std::pair<Worker*, std::uint64_t>> Router::with_siblings(Worker& worker, std::uint64_t stream, const Route& route) {
+    if (route.siblings != nullptr) return route.siblings->routes;
+    return {{&worker, stream}};
+}
+
+void Router::share_credit(Siblings& siblings, std::uint64_t bytes) {
+    for (const auto& [worker, stream] : siblings.routes) {
+        Route* const route = route_of(*worker, stream);
+        if (route == nullptr) continue;
+        const std::uint64_t followed = std::min(route->followed_bytes, bytes);
+        route->followed_bytes -= followed;
+        bytes -= followed;
+        if (followed > 0) follower_->resume(*worker);
+        const std::uint64_t printed = std::min(route->printed_bytes, bytes);
+        route->printed_bytes -= printed;
+        bytes -= printed;
+        if (printed == 0 || worker->connection == nullptr) continue;
+        rpc::Message credit;
+        credit.set_kind(wire::CREDIT);
+        credit.set_stream(stream);
+        credit.set_channel(wire::STDOUT);
+        credit.set_number(printed);
+        worker->connection->link().send(credit);
+    }
 }
 
 std::shared_ptr<Reply> Router::begin(Worker& worker, std::string method, Body body, const Asker& asker) {
@@ -353,7 +394,17 @@ std::shared_ptr<Reply> Router::begin(Worker& worker, std::string method, Body bo
     route.client = asker.get();
     route.client_stream = asker.stream;
     route.kill = asker.kill;
-    if (route.client != nullptr) route.client->targets[asker.stream] = {&worker, stream};
+    if (route.client != nullptr) {
+        const auto [target, is_first] = route.client->targets.try_emplace(asker.stream, Connection::Target{&worker, stream});
+        if (Route* const first = is_first ? nullptr : route_of(*target->second.worker, target->second.stream)) {
+            if (first->siblings == nullptr) {
+                first->siblings = std::make_shared<Siblings>();
+                first->siblings->routes.emplace_back(target->second.worker, target->second.stream);
+            }
+            route.siblings = first->siblings;
+            route.siblings->routes.emplace_back(&worker, stream);
+        }
+    }
     if (asker.deadline_ms != 0) set_deadline(worker, stream, route, asker.deadline_ms);
     rpc::Message message;
     message.set_kind(wire::CALL);

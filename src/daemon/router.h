@@ -27,8 +27,8 @@ public:
     void on_own_result(Worker& worker, std::uint64_t stream, Outcome outcome);
 
     // Calls `method` of the worker's own service, on behalf of `asker` or, without a connection, of nobody. What the call
-    // prints goes to the asker's stream, and its cancel and deadline reach the call. begin() is for several at once, of
-    // which only one may have an asker.
+    // prints goes to the asker's stream, and its cancel and deadline reach the call. begin() is for several at once, which may
+    // have the same asker.
     std::shared_ptr<Reply> begin(Worker& worker, std::string method, Body body, const Asker& asker);
     net::asio::awaitable<Outcome> call(std::shared_ptr<Worker> worker, std::string method, Body body, Asker asker);
 
@@ -46,6 +46,8 @@ public:
     // Who is asked to go on when a client has made room for more such text, and to catch up before a worker's end is told.
     void follow_with(Follower& follower) { follower_ = &follower; }
 
+    // Null where that call has ended.
+    static Route* route_of(Worker& worker, std::uint64_t stream);
     // True when nobody waits for any call in it.
     static bool is_idle(const Worker& worker);
     // Called when a retired worker is idle.
@@ -74,6 +76,10 @@ private:
     void finish(Worker& worker, std::uint64_t stream, Route& route);
     static void tell_worker(Worker& worker, std::uint64_t stream, wire::Kind kind, bool kill = false);
     void close(Worker& worker, std::uint64_t stream);
+    // Calls of the daemon's own for one stream (Siblings): the room that its client has made goes to whose output it took.
+    void share_credit(Siblings& siblings, std::uint64_t bytes);
+    // All routes of the client's stream, this one included.
+    static std::vector<std::pair<Worker*, std::uint64_t>> with_siblings(Worker& worker, std::uint64_t stream, const Route& route);
     // The client's stream ends with this; the route may go on without it.
     void answer(Route& route, Error error);
     void fail_route(Worker& worker, std::uint64_t stream, Error error);

@@ -24,7 +24,14 @@ void Router::close(Worker& worker, std::uint64_t stream) {
     const auto found = worker.routes.find(stream);
     if (found == worker.routes.end()) return;
     Route& route = found->second;
-    if (route.client != nullptr) route.client->targets.erase(route.client_stream);
+    if (route.siblings != nullptr) {
+        auto& others = route.siblings->routes;
+        std::erase(others, std::pair(&worker, stream));
+        // Those that go on are what the client's stream leads to.
+        if (route.client != nullptr && !others.empty()) route.client->targets[route.client_stream] = {others.front().first, others.front().second};
+    }
+    const bool others_go_on = route.siblings != nullptr && !route.siblings->routes.empty();
+    if (route.client != nullptr && !others_go_on) route.client->targets.erase(route.client_stream);
     if (route.service != nullptr) --route.service->calls;
     deadlines_.clear(worker, stream, route);
     if (route.parked && worker.parking != nullptr) {
@@ -49,6 +56,11 @@ void Router::answer(Route& route, Error error) {
     Connection* const client = std::exchange(route.client, nullptr);
     if (client == nullptr) return;
     client->targets.erase(route.client_stream);
+    if (route.siblings != nullptr) {
+        for (const auto& [worker, stream] : route.siblings->routes) {
+            if (Route* const sibling = route_of(*worker, stream)) sibling->client = nullptr;
+        }
+    }
     if (route.reply != nullptr) {
         if (client->asking.erase(route.client_stream) != 0) client->answer(route.client_stream, Outcome::failed(std::move(error)));
     } else if (route.result_begun || route.result_bytes_left != 0) {
@@ -149,6 +161,15 @@ void Router::drop_client(Connection& client) {
         const auto found = worker.routes.find(stream);
         if (found == worker.routes.end()) continue;
         Route& route = found->second;
+        if (route.siblings != nullptr) {
+            for (const auto& [each, its_stream] : with_siblings(worker, stream, route)) {
+                Route* const sibling = route_of(*each, its_stream);
+                if (sibling == nullptr) continue;
+                sibling->client = nullptr;
+                cancel(*each, its_stream, *sibling);
+            }
+            continue;
+        }
         route.client = nullptr;
         if (std::exchange(route.call_bytes_left, 0) != 0) {
             tell_worker(worker, stream, wire::ABORT);

@@ -37,6 +37,13 @@ std::string_view kind_name(Service::Kind kind) {
     return "function";
 }
 
+Result<Service::Kind> kind_of(std::string_view word) {
+    if (word == "function") return Service::Kind::function;
+    if (word == "class") return Service::Kind::klass;
+    if (word == "object") return Service::Kind::object;
+    return fail(Code::bad_arguments, fmt::format("a service's kind is \"function\", \"class\" or \"object\", not \"{}\"", word));
+}
+
 bool Service::lives_in(const Worker& worker) const {
     return std::any_of(workers.begin(), workers.end(), [&](const auto& each) { return each.get() == &worker; });
 }

@@ -47,6 +47,8 @@ struct Service {
 };
 
 std::string_view kind_name(Service::Kind kind);
+// Of what can be deployed.
+Result<Service::Kind> kind_of(std::string_view word);
 // Instances and objects hold something that cannot be made again.
 inline bool is_live_object(Service::Kind kind) { return kind == Service::Kind::instance || kind == Service::Kind::object; }
 

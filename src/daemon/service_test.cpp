@@ -34,6 +34,16 @@ TEST(Services, FindsWhatWasPut) {
     EXPECT_EQ(services.count(), 0u);
 }
 
+TEST(Services, KindsAreKnownByTheirWords) {
+    for (const auto kind : {Service::Kind::function, Service::Kind::klass, Service::Kind::object}) EXPECT_EQ(kind_of(kind_name(kind)).value(), kind);
+    // An instance is made, never deployed.
+    for (const auto* word : {"instance", "Function", ""}) {
+        const auto kind = kind_of(word);
+        ASSERT_FALSE(kind) << word;
+        EXPECT_EQ(kind.error().code, Code::bad_arguments);
+    }
+}
+
 TEST(Services, PuttingANameAgainReplacesIt) {
     Services services;
     const auto old = named("fit");

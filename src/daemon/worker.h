@@ -22,6 +22,7 @@
 namespace rh::daemon {
 
 class Connection;
+class Worker;
 
 // How a deployer wants its workers started; kept so that another can take a dead one's place.
 struct Launch {
@@ -35,8 +36,15 @@ struct Launch {
 struct Reply {
     explicit Reply(const net::asio::any_io_executor& executor) : arrived(executor) {}
     net::Event arrived;
+    std::shared_ptr<net::Event> bell;  // rung then as well: shared by those that one coroutine waits for; may be null
     Outcome outcome;
     bool released = false;  // whoever asked was answered already, because the call did not end
+};
+
+// The calls of the daemon's own that it makes of several workers for one client's stream. They print there together, and its
+// cancel reaches all. Shared by their routes; one that has ended is not among them.
+struct Siblings {
+    std::vector<std::pair<Worker*, std::uint64_t>> routes;
 };
 
 // One call on its way through a worker: from a client's stream, or from the daemon itself (`reply`), which may do it on
@@ -46,6 +54,7 @@ struct Route {
     std::uint64_t client_stream = 0;
     std::shared_ptr<Service> service;
     std::shared_ptr<Reply> reply;
+    std::shared_ptr<Siblings> siblings;  // null where it is the only one for its stream
     std::uint64_t call_bytes_left = 0;    // of the body that is still to come from the client
     std::uint64_t result_bytes_left = 0;  // and from the worker
     bool sends_items = false;  // the client's open body is an item's, so the call itself was whole
@@ -58,6 +67,7 @@ struct Route {
     // When its deadline or the grace of its cancel is over (deadlines.h); the epoch: never.
     std::chrono::steady_clock::time_point due{};
     std::uint64_t followed_bytes = 0;  // sent from the worker's files and not yet granted back by the client
+    std::uint64_t printed_bytes = 0;   // the same of what the worker printed; counted where there are siblings only
 };
 
 // What came for a worker that cannot take it yet, in order.

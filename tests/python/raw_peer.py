@@ -257,6 +257,9 @@ class WorkerProgram:
         method = message["method"]
         if method == "load" and os.path.exists(os.environ.get("RAW_REFUSE", "/nonexistent")):
             return self.fail(stream, SETUP_FAILED, "told to refuse")
+        if method == "load" and request["name"].startswith("stuck"):
+            self.peer.send({"kind": OUTPUT, "stream": stream, "channel": STDOUT, "number": 1}, b"loading\n")
+            return None
         if method in ("load", "create"):
             self.services[request["name"]] = request
         elif method == "delete":
