@@ -24,14 +24,18 @@ def replicate(
     parallel: bool = False,
     replicas: int | None = None,
 ) -> list[Any]:
-    """`num_replicas` (or `replicas`) stubs of copies. On a cluster of one node all of them are on that node."""
+    """`num_replicas` (or `replicas`) stubs of copies: `replicas_per_node` on each node, of which there is one now."""
     service = _stubs.service_of(remote)
     if service is None:
         raise ValueError(f"{remote!r} has not been sent anywhere. Try: .to(rh.compute('NAME').up_if_not()) first")
     if num_replicas is not None and replicas is not None and num_replicas != replicas:
         raise ValueError(f"num_replicas={num_replicas} and replicas={replicas} mean the same. Try: one of them")
-    count = whole("num_replicas", num_replicas if num_replicas is not None else replicas, 1) or 1
-    whole("replicas_per_node", replicas_per_node, 1)
+    count = whole("num_replicas", num_replicas if num_replicas is not None else replicas, 1)
+    per_node = whole("replicas_per_node", replicas_per_node, 1)
+    # Without a number of replicas every node gets as many as one is to have.
+    count = count or per_node or 1
+    if per_node is not None:
+        _check_fits(service, count, per_node)
     for what, given in (("names", names), ("processes", processes)):
         if given is not None and len(given) != count:
             raise ValueError(f"{what}= has {len(given)} entries for {count} replicas. Try: as many as replicas")
@@ -47,6 +51,25 @@ def replicate(
 
     with ThreadPoolExecutor(min(count, 8)) as threads:
         return list(threads.map(one, placements))
+
+
+class NodesMissing(Unsupported, ValueError):
+    """More replicas than the cluster's nodes are to have."""
+
+
+def _check_fits(service: Service, count: int, per_node: int) -> None:
+    known = service.cluster.list_processes().get(service.description.get("process") or "", {})
+    if known.get("compute"):
+        raise ValueError(
+            f"replicas_per_node= says where replicas go, and the process of {service.name!r} has compute= for that. "
+            "Try: leave replicas_per_node= out, or processes="
+        )
+    if count > per_node:
+        raise NodesMissing(
+            f"{count} replicas of {service.name!r}, {per_node} on each node, need {-(-count // per_node)} nodes, and "
+            f"{service.cluster.name!r} has one (clusters of several come with a later version). "
+            f"Try: replicas_per_node={count}, or leave it out"
+        )
 
 
 def _what(remote: Any, service: Service) -> tuple[str, Any]:

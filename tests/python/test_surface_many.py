@@ -37,7 +37,7 @@ def test_map_uses_every_worker_at_once(box: rh.Cluster) -> None:
 
 @pytest.mark.parametrize("items", [10, 5000])
 def test_map_raises_the_first_exception_in_order(box: rh.Cluster, items: int) -> None:
-    remote = rh.function(subjects.fail_at).to(box, name="fail-at", workers=2)
+    remote = rh.function(subjects.fail_at).to(box, name=f"fail-at-{items}", workers=2)
     with pytest.raises(ValueError, match=f"item {items // 2}") as caught:
         remote.map(range(items), [items // 2] * items)
     assert "surface_subjects.py" in str(caught.value.__cause__)
@@ -81,6 +81,28 @@ def test_replicas_are_independent(box: rh.Cluster) -> None:
         nap.replicate(3, names=["one"])
     with pytest.raises(ValueError, match="not been sent"):
         rh.function(subjects.nap).replicate(2)
+
+
+def test_replicas_per_node(box: rh.Cluster) -> None:
+    pid = rh.function(os.getpid).to(box, name="pid-of-node")
+    replicas = pid.replicate(replicas_per_node=2)
+    assert [replica.name for replica in replicas] == ["pid-of-node_replica_0", "pid-of-node_replica_1"]
+    assert len({one() for one in (pid, *replicas)}) == 3
+    assert len(pid.replicate(1, replicas_per_node=2)) == 1
+    pool = pid.distribute("pool", replicas_per_node=2)
+    assert len({pool() for _ in range(4)}) == 2
+    for refused in (
+        lambda: pid.replicate(3, replicas_per_node=2),
+        lambda: pid.distribute("pool", num_replicas=4, replicas_per_node=2),
+    ):
+        with pytest.raises(ValueError, match="need 2 nodes"):
+            refused()
+    with pytest.raises(rh.Unsupported, match="3 replicas"):
+        pid.replicate(3, replicas_per_node=1)
+    placed = rh.function(os.getpid).to(box, process={"name": "sized", "compute": {"CPU": 1}}, name="pid-placed")
+    with pytest.raises(ValueError, match="compute="):
+        placed.replicate(1, replicas_per_node=1)
+    box.kill_process("sized")
 
 
 def test_replicas_in_processes(box: rh.Cluster) -> None:
