@@ -54,6 +54,12 @@ bool Exchange::silence(std::uint64_t id) {
     return true;
 }
 
+bool Exchange::is_silent(std::uint64_t id) const {
+    const Lock lock(mutex_);
+    const auto found = running_.find(id);
+    return found != running_.end() && found->second->deaf;
+}
+
 void Exchange::hang_up() {
     std::vector<std::uint64_t> told;
     {

@@ -49,6 +49,8 @@ public:
     void end(std::uint64_t id);
     // Nobody listens any more. False when the call does not run.
     bool silence(std::uint64_t id);
+    // Whether it was silenced and is not over.
+    bool is_silent(std::uint64_t id) const;
     // Ends all waits; nothing is sent afterwards. close() joins the thread besides.
     void hang_up();
     void close();

@@ -64,6 +64,9 @@ public:
     bool wait_returned(std::uint64_t id) {
         return wait([&] { return returned_.count(id) != 0; });
     }
+    bool wait_cancelled(std::uint64_t id) {
+        return wait([&] { return cancelled_.count(id) != 0; });
+    }
     bool wait_room(std::uint64_t id) {
         return wait([&] { return rooms_.count(id) != 0; });
     }

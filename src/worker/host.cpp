@@ -265,6 +265,7 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     }
     lock.unlock();
     const std::uint64_t id = call.id;
+    call.exchange = &exchange_;
     call.unbegun = &unbegun_;
     unbegun_.fetch_add(1);
     std::optional<Outcome> outcome = runner_.run(call);
@@ -393,6 +394,11 @@ void HostImpl::set_alarm() {
 }
 
 void HostImpl::send_result(std::uint64_t id, Outcome outcome, bool gather) {
+    // Beyond this it cannot leave without credit, which nobody grants for a call that was given up.
+    const bool large = outcome.body.bytes.size() > limits::k_body_window_bytes;
+    const auto unwanted = [&] { return large && exchange_.is_silent(id); };
+    if (unwanted())
+        outcome = Outcome::failed(Error(Code::cancelled, "the call was cancelled; it has ended, and its result was thrown away").with("started", "yes"));
     rpc::Message message = wire::result_message(outcome);
     message.set_stream(id);
     Result<void> sent;
@@ -406,6 +412,8 @@ void HostImpl::send_result(std::uint64_t id, Outcome outcome, bool gather) {
     } else {
         sent = link_->send_whole(message, std::move(outcome.body));
     }
+    // A cancel that came just now may have come too early to find it.
+    if (sent && unwanted()) link_->abort_outgoing(id);
     if (sent || sent.error().code == Code::node_lost) return;  // a lost connection shows itself to the reader
     rpc::Message refusal = wire::result_message(Outcome::failed(
         Error(sent.error().code, "the call ended, but its result cannot be sent: " + sent.error().message).with("started", "yes")));

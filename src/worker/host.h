@@ -38,6 +38,11 @@ struct Incoming {
         if (std::atomic<int>* const count = std::exchange(unbegun, nullptr)) count->fetch_sub(1);
     }
     std::atomic<int>* unbegun = nullptr;
+
+    // Whether its caller has given it up already. A cancel may come before run() has got as far as Runner::cancel() can
+    // find it, so run() asks once after that point.
+    bool was_cancelled() const { return exchange != nullptr && exchange->is_silent(id); }
+    const Exchange* exchange = nullptr;
 };
 
 // The language's part. The service "_worker" is the Runner's own: the daemon calls its methods "load", "create" and
@@ -49,7 +54,7 @@ public:
     // need keeps it from going on; nothing, when Host::finish() will tell of it later. Never
     // throws.
     virtual std::optional<Outcome> run(Incoming& call) = 0;
-    // Interrupts a call that is in run() now, where the language can. Called on the reading thread: must not wait for
+    // Interrupts a call that is in run() now, where the language can; one that is only about to be asks was_cancelled(). Called on the reading thread: must not wait for
     // user code, or for a lock that user code may hold (Python's GIL).
     virtual void cancel(std::uint64_t id) = 0;
     // There is room for another item of that call, whose sender was told that there was none; or nobody listens any more.

@@ -293,6 +293,73 @@ TEST_F(HostFlowTest, CancelReachesACallThatEndsLater) {
     EXPECT_EQ(result().outcome.error.message, "stopped");
 }
 
+TEST_F(HostFlowTest, ACancelThatComesBeforeTheRunnerLooksIsNotLost) {
+    std::promise<void> look;
+    runner.methods["look"] = [&](Incoming& call) {
+        look.get_future().wait();
+        return Outcome::returned(json(call.was_cancelled() ? "cancelled" : "wanted"));
+    };
+    runner.methods["see"] = [](Incoming& call) { return Outcome::returned(json(call.was_cancelled() ? "cancelled" : "wanted")); };
+    serve();
+    call(1, "test", "look");
+    ASSERT_TRUE(runner.wait_begun(1));
+    peer->send(wire::CANCEL, 1);
+    ASSERT_TRUE(runner.wait_cancelled(1));
+    look.set_value();
+    EXPECT_EQ(as_text(result().outcome.body.bytes.view()), "cancelled");
+    call(2, "test", "see");
+    EXPECT_EQ(as_text(result().outcome.body.bytes.view()), "wanted");
+}
+
+// Nobody grants room for it, and it would wait for ever.
+TEST_F(HostFlowTest, ALargeResultOfACancelledCallIsThrownAway) {
+    serve();
+    peer->keep_credit(false);
+    call(1, "test", "later");
+    ASSERT_TRUE(runner.wait_returned(1));
+    peer->send(wire::CANCEL, 1);
+    ASSERT_TRUE(runner.wait_cancelled(1));
+    host->finish(1, Outcome::returned(json(std::string(limits::k_body_window_bytes + 1, 'l'))));
+    const Answered thrown_away = result();
+    EXPECT_EQ(thrown_away.stream, 1u);
+    EXPECT_EQ(thrown_away.outcome.error.code, Code::cancelled);
+    // What needs no credit arrives: its caller may still take it.
+    call(2, "test", "later");
+    ASSERT_TRUE(runner.wait_returned(2));
+    peer->send(wire::CANCEL, 2);
+    ASSERT_TRUE(runner.wait_cancelled(2));
+    host->finish(2, Outcome::returned(json("small")));
+    EXPECT_EQ(result().outcome.kind, Outcome::Kind::returned);
+}
+
+TEST_F(HostFlowTest, ACancelAndALargeResultMayMeet) {
+    serve();
+    peer->keep_credit(false);
+    for (std::uint64_t id = 1; id <= 100; ++id) {
+        call(id, "test", "later");
+        ASSERT_TRUE(runner.wait_returned(id));
+        std::atomic<bool> ready = false;
+        auto finishing = std::async(std::launch::async, [&] {
+            Outcome outcome = Outcome::returned(json(std::string(limits::k_body_window_bytes + limits::k_chunk_bytes, 'l')));
+            ready = true;
+            host->finish(id, std::move(outcome));
+        });
+        while (!ready) {
+        }
+        peer->send(wire::CANCEL, id);
+        // Without credit it never arrives whole.
+        for (;;) {
+            FakePeer::Received received = peer->next();
+            if (received.message.stream() != id) continue;
+            if (received.message.kind() == wire::ABORT) break;
+            ASSERT_EQ(received.message.kind(), wire::RESULT);
+            ASSERT_EQ(wire::outcome_of(received.message, {}).error.code, Code::cancelled);
+            break;
+        }
+        finishing.get();
+    }
+}
+
 // Results that wait for company leave although the call behind them lasts.
 TEST_F(HostFlowTest, AResultNeverWaitsForTheNextCall) {
     serve();
