@@ -81,7 +81,7 @@ class Client:
 
 # `runner` has: run(id, service, method, encoding, parts, session, deadline_ms, prefetch, parents) -> an answer
 # (kind, encoding, parts, raised, failure) or None, in which case finish(id, answer) follows; cancel(id) -> bool,
-# room(id), start_thread(), services(), and the attribute cancelled_type.
+# forget(id), room(id), start_thread(), services(), and the attribute cancelled_type.
 class Host:
     def __init__(self, socket_path: str, worker_id: str, language: str, runner: Any) -> None: ...
     def serve(self) -> None: ...

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "binding/gil.h"
+
 namespace rh::binding {
 
 namespace {
@@ -105,7 +107,7 @@ Body copy_body(Encoding encoding, nb::handle parts) {
         for (const ByteView view : borrowed.views()) body.add(view);
     };
     if (byte_count >= k_copy_without_gil_bytes) {
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         copy();
     } else {
         copy();

@@ -19,6 +19,7 @@
 #include "base/limits.h"
 #include "binding/buffers.h"
 #include "binding/errors.h"
+#include "binding/gil.h"
 #include "client/client.h"
 
 namespace rh::binding {
@@ -31,17 +32,9 @@ using client::WaitEnd;
 
 // The node ends a call that is late; this much later it is given up from here, in case the node cannot.
 constexpr std::chrono::milliseconds k_node_grace = limits::k_cancel_grace + std::chrono::milliseconds{1'500};
-// What the exit of the interpreter waits for threads that are just coming back from a wait.
-constexpr std::chrono::milliseconds k_exit_grace{1'000};
-
-// What must outlive every single client: everything here is touched with the GIL only, but for the two atomics.
-struct Process {
-    std::vector<std::weak_ptr<client::Client>> clients;
-    std::atomic<bool> exiting{false};
-    std::thread::id exiting_thread;  // set before `exiting`
-    std::atomic<int> waiting{0};
-};
-Process process;
+// What must outlive every single client; never destroyed, because threads that the exit leaves behind may still be at work.
+// Touched with the GIL only.
+std::vector<std::weak_ptr<client::Client>>& all_clients = *new std::vector<std::weak_ptr<client::Client>>;
 
 // Python objects that the engine let go of on some thread, perhaps under a lock of its own, where taking the GIL could
 // deadlock. The next thread that has the GIL anyway drops them.
@@ -68,7 +61,7 @@ private:
     std::vector<PyObject*> objects_;
     std::atomic<bool> any_{false};
 };
-Dropped dropped;
+Dropped& dropped = *new Dropped;
 
 Deadline deadline_after(nb::handle timeout) {
     if (timeout.is_none()) return std::nullopt;
@@ -79,15 +72,6 @@ Deadline deadline_after(nb::handle timeout) {
     return Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(bounded));
 }
 
-// A wait in progress, so that the interpreter's exit can let it come home first.
-class Waiting {
-public:
-    Waiting() { process.waiting.fetch_add(1); }
-    ~Waiting() { process.waiting.fetch_sub(1); }
-    Waiting(const Waiting&) = delete;
-    Waiting& operator=(const Waiting&) = delete;
-};
-
 // Waits for the thread that made it, whose GIL is released meanwhile.
 class PyWaiter final : public client::Waiter {
 public:
@@ -95,8 +79,8 @@ public:
 
     void on_output(Channel channel, std::string_view text) override {
         if (on_output_.is_none()) return;
-        const nb::gil_scoped_acquire gil;
-        if (error_) return;
+        const WithGil gil;
+        if (!gil || error_) return;
         try {
             on_output_(static_cast<int>(channel), nb::bytes(text.data(), text.size()));
         } catch (nb::python_error& error) {
@@ -107,7 +91,8 @@ public:
 
     bool interrupted() override {
         if (error_) return true;
-        const nb::gil_scoped_acquire gil;
+        const WithGil gil;
+        if (!gil) return true;
         if (PyErr_CheckSignals() == 0) return false;
         error_ = std::make_unique<nb::python_error>();
         return true;
@@ -127,20 +112,9 @@ private:
     std::unique_ptr<nb::python_error> error_;
 };
 
-// The interpreter is exiting, and this is a daemon thread, which Python ends when it next asks for the GIL. It must not
-// come back to raise something first: a traceback that is printed while Python finalises can abort the program.
-void stay_while_exiting() {
-    while (process.exiting.load() && std::this_thread::get_id() != process.exiting_thread) ::pause();
-}
-
 // Without the GIL.
 WaitEnd wait_for(client::Call& call, Deadline deadline, PyWaiter& waiter) {
-    WaitEnd end;
-    {
-        const Waiting waiting;
-        end = call.wait(deadline, waiter);
-    }
-    stay_while_exiting();
+    const WaitEnd end = call.wait(deadline, waiter);
     return waiter.failed() ? WaitEnd::interrupted : end;
 }
 
@@ -184,8 +158,9 @@ public:
     }
 
     void on_output(Channel channel, std::string_view text) override {
-        if (on_output_ == nullptr || process.exiting.load()) return;
-        const nb::gil_scoped_acquire gil;
+        if (on_output_ == nullptr || is_exiting()) return;
+        const WithGil gil;
+        if (!gil) return;
         try {
             nb::handle{on_output_}(static_cast<int>(channel), nb::bytes(text.data(), text.size()));
         } catch (nb::python_error& error) {
@@ -198,8 +173,9 @@ public:
 private:
     static PyObject* taken(nb::object object) { return object.is_none() ? nullptr : object.release().ptr(); }
     static void tell(PyObject* whom, const char* what) {
-        if (whom == nullptr || process.exiting.load()) return;
-        const nb::gil_scoped_acquire gil;
+        if (whom == nullptr || is_exiting()) return;
+        const WithGil gil;
+        if (!gil) return;
         try {
             nb::handle{whom}();
         } catch (nb::python_error& error) {
@@ -271,7 +247,7 @@ public:
         const Deadline deadline = deadline_after(timeout);
         WaitEnd end;
         {
-            const nb::gil_scoped_release release;
+            const WithoutGil released;
             end = wait_for(*call_, deadline, waiter);
         }
         waiter.rethrow();
@@ -281,12 +257,12 @@ public:
     nb::tuple take() { return python_outcome(call_->take_outcome()); }
 
     void cancel(bool kill) {
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         call_->cancel(kill);
     }
 
     void abandon() {
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         call_->abandon(Error(Code::cancelled, "the call was given up by its caller").with("still_running", "True"));
     }
 
@@ -294,12 +270,8 @@ public:
         PyWaiter waiter(on_output_);
         const Deadline deadline = deadline_after(timeout);
         {
-            const nb::gil_scoped_release release;
-            {
-                const Waiting waiting;
-                call_->wait_items(deadline, waiter);
-            }
-            stay_while_exiting();
+            const WithoutGil released;
+            call_->wait_items(deadline, waiter);
         }
         waiter.rethrow();
         return poll_items();
@@ -311,7 +283,7 @@ public:
         const bool done = call_->done();
         std::vector<client::Items> taken;
         {
-            const nb::gil_scoped_release release;
+            const WithoutGil released;
             taken = call_->take_items();
         }
         if (taken.empty() && done) return nb::none();
@@ -321,32 +293,25 @@ public:
     }
 
     void ask() {
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         call_->ask();
     }
 
     bool send_item(std::uint32_t source, int kind, int encoding, nb::object parts, nb::object raised) {
         client::Sent sent = sent_from(kind, encoding, parts, raised);
-        const nb::gil_scoped_release release;
-        const Waiting waiting;
+        const WithoutGil released;
         return call_->send_item(source, std::move(sent));
     }
 
     bool await_room(std::uint32_t source) {
-        const nb::gil_scoped_release release;
-        bool room = false;
-        {
-            const Waiting waiting;
-            room = call_->wait_room(source);
-        }
-        stay_while_exiting();
-        return room;
+        const WithoutGil released;
+        return call_->wait_room(source);
     }
 
     void observe(nb::object on_output, nb::object on_done, nb::object on_items) {
         on_output_ = on_output;
         auto observer = std::make_shared<PyObserver>(std::move(on_output), std::move(on_done), std::move(on_items));
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         call_->observe(std::move(observer));
     }
 
@@ -354,8 +319,7 @@ public:
         const Deadline deadline = deadline_after(timeout);
         std::optional<Result<std::chrono::microseconds>> time;
         {
-            const nb::gil_scoped_release release;
-            const Waiting waiting;
+            const WithoutGil released;
             time = call_->ping(deadline);
         }
         return seconds(unwrap(std::move(*time)));
@@ -377,7 +341,7 @@ public:
             new std::shared_ptr<client::Client>(std::move(client_));
             return;
         }
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         client_->close();
         client_.reset();
     }
@@ -398,7 +362,7 @@ public:
         std::optional<Error> error;
         bool late = false;
         {
-            const nb::gil_scoped_release release;
+            const WithoutGil released;
             auto started = client_->start(request, nullptr);
             if (!started) {
                 error = std::move(started.error());
@@ -442,11 +406,11 @@ public:
             // Only queued: to let go of the GIL would cost more.
             started = client_->start(request, std::move(observer));
             if (client_->flush_wanted()) {
-                const nb::gil_scoped_release release;
+                const WithoutGil released;
                 client_->flush();
             }
         } else {
-            const nb::gil_scoped_release release;
+            const WithoutGil released;
             started = client_->start(request, std::move(observer));
         }
         return PyCall(unwrap(std::move(*started)), std::move(on_output));
@@ -456,8 +420,7 @@ public:
         const Deadline deadline = deadline_after(timeout);
         std::optional<Result<std::chrono::microseconds>> time;
         {
-            const nb::gil_scoped_release release;
-            const Waiting waiting;
+            const WithoutGil released;
             time = client_->ping(deadline);
         }
         return seconds(unwrap(std::move(*time)));
@@ -467,7 +430,7 @@ public:
 
     void close() {
         if (pid_ != ::getpid()) return;
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         client_->close();
     }
 
@@ -493,35 +456,32 @@ private:
 };
 
 std::unique_ptr<PyClient> connect(const std::string& socket_path, const std::string& software, nb::object timeout) {
-    if (process.exiting.load()) raise(Error(Code::node_lost, "the interpreter is exiting: no new connection is made"));
+    if (is_exiting()) raise(Error(Code::node_lost, "the interpreter is exiting: no new connection is made"));
     const Deadline deadline = deadline_after(timeout);
     std::optional<Result<std::shared_ptr<client::Client>>> connected;
     {
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         connected = client::Client::connect({socket_path, software}, deadline);
     }
     std::shared_ptr<client::Client> client = unwrap(std::move(*connected));
-    std::erase_if(process.clients, [](const auto& known) { return known.expired(); });
-    process.clients.push_back(client);
+    std::erase_if(all_clients, [](const auto& known) { return known.expired(); });
+    all_clients.push_back(client);
     return std::make_unique<PyClient>(std::move(client));
 }
 
 // Registered with atexit: afterwards no thread of the engine touches Python.
 void close_all() {
-    process.exiting_thread = std::this_thread::get_id();
-    process.exiting.store(true);
+    begin_exit();
     std::vector<std::shared_ptr<client::Client>> clients;
-    for (const auto& known : process.clients) {
+    for (const auto& known : all_clients) {
         if (auto client = known.lock()) clients.push_back(std::move(client));
     }
-    process.clients.clear();
-    const nb::gil_scoped_release release;
+    all_clients.clear();
+    const WithoutGil released;
     for (const auto& client : clients) {
         if (client->alive()) client->close();
     }
-    const Clock::time_point deadline = Clock::now() + k_exit_grace;
-    while (process.waiting.load() > 0 && Clock::now() < deadline)
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    await_takers();
 }
 
 }  // namespace
@@ -556,12 +516,11 @@ void bind_client(nb::module_& module) {
         .def("session", &PyClient::session);
     module.def("connect", &connect, nb::arg("socket_path"), nb::arg("software"), nb::arg("timeout") = nb::none());
     module.def("close_all", &close_all);
-    // Only the forking thread goes on in a child, and it is not waiting. The table is left as it is, for ever: to drop what
-    // was closed before the fork would end connections whose threads the child does not have.
+    // In a child the table is left as it is, for ever: to drop what was closed before the fork would end connections whose
+    // threads the child does not have.
     ::pthread_atfork(nullptr, nullptr, [] {
-        process.waiting.store(0);
-        new std::vector<std::weak_ptr<client::Client>>(std::move(process.clients));
-        process.clients.clear();
+        new std::vector<std::weak_ptr<client::Client>>(std::move(all_clients));
+        all_clients.clear();
     });
     nb::module_::import_("atexit").attr("register")(module.attr("close_all"));
 }

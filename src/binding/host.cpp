@@ -15,6 +15,7 @@
 
 #include "binding/buffers.h"
 #include "binding/errors.h"
+#include "binding/gil.h"
 #include "worker/host.h"
 
 namespace rh::binding {
@@ -106,7 +107,8 @@ private:
                 if (found == running_.end()) continue;
                 if (word == Word::cancel) found->second.cancelled = true;
             }
-            const nb::gil_scoped_acquire gil;
+            const WithGil gil;
+            if (!gil) return;
             if (word == Word::cancel) {
                 interrupt(id);
             } else {
@@ -125,6 +127,11 @@ private:
 
     void interrupt(std::uint64_t id) {
         try {
+            {
+                // It may have ended while this thread waited for the GIL, and would be remembered for ever.
+                const std::lock_guard lock(mutex_);
+                if (running_.count(id) == 0) return;
+            }
             if (nb::cast<bool>(runner_.attr("cancel")(id))) return;
             const nb::object type = runner_.attr("cancelled_type");
             // end() needs the GIL, which is held here: a call that is still listed cannot end before this is through.
@@ -163,8 +170,11 @@ public:
 
     std::optional<Outcome> run(worker::Incoming& call) override {
         canceller_.begin(call.id);
-        const nb::gil_scoped_acquire gil;
+        const WithGil gil(WithGil::Use::user_code);
         call.has_begun();
+        if (!gil) return Outcome::failed(Error(Code::node_lost, "the worker's interpreter is exiting").with("started", "no"));
+        // What was asked before begin() found nothing to interrupt.
+        if (call.was_cancelled()) return cancelled_early(call.id);
         try {
             nb::object result;
             try {
@@ -175,7 +185,7 @@ public:
             } catch (...) {
                 // The runner catches what user code raises, so this is a cancel that struck in the runner itself, or a
                 // bug.
-                if (!canceller_.end(call.id)) throw;
+                if (!end_cancelled(call.id)) throw;
                 return Outcome::failed(Error(Code::cancelled, "the call was cancelled"));
             }
             if (result.is_none()) {
@@ -201,7 +211,8 @@ public:
     }
 
     bool start_thread() override {
-        const nb::gil_scoped_acquire gil;
+        const WithGil gil;
+        if (!gil) return false;
         try {
             runner_.attr("start_thread")();
             return true;
@@ -213,8 +224,9 @@ public:
     }
 
     std::vector<std::string> services() override {
-        const nb::gil_scoped_acquire gil;
+        const WithGil gil;
         std::vector<std::string> names;
+        if (!gil) return names;
         try {
             for (const nb::handle name : nb::cast<nb::list>(runner_.attr("services")())) {
                 names.push_back(nb::cast<std::string>(name));
@@ -228,6 +240,21 @@ public:
     void stop() { canceller_.stop(); }
 
 private:
+    // Ends a call that the runner knows nothing of, or no more; true when it was asked to stop.
+    bool end_cancelled(std::uint64_t id) {
+        if (!canceller_.end(id)) return false;
+        try {
+            runner_.attr("forget")(id);
+        } catch (nb::python_error& error) {
+            error.discard_as_unraisable("forgetting a cancelled call");
+        }
+        return true;
+    }
+    Outcome cancelled_early(std::uint64_t id) {
+        end_cancelled(id);
+        return Outcome::failed(Error(Code::cancelled, "the call was cancelled before it began").with("started", "no"));
+    }
+
     static nb::object parents_of(const worker::Incoming& call) {
         if (call.parents.empty()) return nb::make_tuple();
         nb::list parents;
@@ -260,7 +287,7 @@ public:
         : runner_(std::make_unique<PyRunner>(std::move(runner))) {
         std::optional<Result<std::unique_ptr<worker::Host>>> connected;
         {
-            const nb::gil_scoped_release release;
+            const WithoutGil released;
             connected = worker::Host::connect({socket_path, worker_id, language}, *runner_);
         }
         host_ = unwrap(std::move(*connected));
@@ -269,26 +296,26 @@ public:
     void serve() {
         std::optional<Result<void>> end;
         {
-            const nb::gil_scoped_release release;
+            const WithoutGil released;
             end = host_->serve();
         }
         unwrap(std::move(*end));
     }
 
     void serve_more() {
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         host_->serve_more();
     }
 
     bool output(std::uint64_t id, int channel, nb::object text) {
         const std::string_view bytes = text_or_bytes(text);
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         return host_->output(id, channel == 2 ? Channel::err : Channel::out, bytes);
     }
 
     void finish(std::uint64_t id, nb::object answer) {
         Outcome outcome = runner_->finished(id, answer);
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         host_->finish(id, std::move(outcome));
     }
 
@@ -303,22 +330,22 @@ public:
         // What is only gathered costs less than letting go of the GIL.
         if (const std::optional<worker::Room> room = host_->exchange().gather(id, body)) {
             if (*room != worker::Room::none || !wait) return static_cast<int>(*room);
-            const nb::gil_scoped_release release;
+            const WithoutGil released;
             return static_cast<int>(host_->exchange().room(id, true));
         }
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         return static_cast<int>(host_->exchange().item(id, std::move(body), wait));
     }
 
     int await_room(std::uint64_t id, bool wait) {
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         return static_cast<int>(host_->exchange().room(id, wait));
     }
 
     nb::object next_input(std::uint64_t id, std::uint32_t source, bool wait) {
         std::optional<worker::Input> input;
         {
-            const nb::gil_scoped_release release;
+            const WithoutGil released;
             input = host_->exchange().input(id, source, wait);
         }
         if (!input) return nb::none();
@@ -330,14 +357,14 @@ public:
     }
 
     void drop_input(std::uint64_t id, std::uint32_t source) {
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         host_->exchange().drop_input(id, source);
     }
 
     void limit(const std::string& service, std::size_t concurrency, std::size_t queue) { host_->limit(service, concurrency, queue); }
 
     void stop() {
-        const nb::gil_scoped_release release;
+        const WithoutGil released;
         host_->stop();
         runner_->stop();
     }

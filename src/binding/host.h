@@ -6,6 +6,7 @@
 //   runner.run(id, service, method, encoding, parts, session, deadline_ms)
 //       -> (kind, encoding, parts, (type, message, traceback) | None, (code, message, {fact: value}) | None)
 //   runner.cancel(id) -> bool     True: it has seen to it; False: raise runner.cancelled_type in the call's thread
+//   runner.forget(id)             of a call that was cancelled and never got to run, or not as far as its end
 //   runner.start_thread()         starts a thread that calls host.serve_more()
 //   runner.services() -> [name]
 //   runner.cancelled_type

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "binding/errors.h"
+#include "binding/gil.h"
 #include "launch/local.h"
 #include "launch/local_names.h"
 
@@ -18,12 +19,6 @@ namespace {
 
 std::chrono::milliseconds milliseconds(double seconds) {
     return std::chrono::ceil<std::chrono::milliseconds>(std::chrono::duration<double>(seconds < 0 ? 0 : seconds));
-}
-
-template <class Work>
-auto without_gil(Work work) {
-    const nb::gil_scoped_release release;
-    return work();
 }
 
 nb::tuple locate(const std::string& name) {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "binding/errors.h"
+#include "binding/gil.h"
 #include "launch/state_base.h"
 #include "registry/registry.h"
 
@@ -23,11 +24,7 @@ using registry::SavedService;
 // The file may be busy for a while, in which no other Python thread should wait.
 template <class Work>
 auto freely(Work work) {
-    auto result = [&] {
-        const nb::gil_scoped_release release;
-        return work();
-    }();
-    return unwrap(std::move(result));
+    return unwrap(without_gil(std::move(work)));
 }
 
 nb::tuple row_of(const SavedCluster& saved) {

@@ -264,3 +264,21 @@ class Colliding:
 
 def write_line(number: int) -> None:
     os.write(1, b"line %d\n" % number)
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.noted = 0
+
+    def hold(self, mark: str, seconds: float) -> None:
+        import ctypes
+
+        usleep = ctypes.PyDLL(None).usleep
+        open(mark, "w").close()
+        usleep(int(seconds * 1e6))
+
+    def note(self) -> None:
+        self.noted += 1
+
+    def notes(self) -> int:
+        return self.noted

@@ -34,6 +34,21 @@ def test_a_cancel_never_hits_the_next_call(box: rh.Cluster) -> None:
         assert call.exception(timeout=10) is None or isinstance(call.exception(), rh.CallCancelled)
 
 
+def test_a_call_that_is_cancelled_while_it_waits_to_begin(box: rh.Cluster, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    holder = rh.cls(subjects.Holder).to(box)()
+    # It never lets go of Python's lock, so that the next call has a thread but cannot begin.
+    hold = holder.hold.submit(str(mark), 0.9)
+    wait_until(mark.exists, what="the call that holds")
+    call = holder.note.submit()
+    call.cancel()
+    with pytest.raises(rh.CallCancelled) as caught:
+        call.result(timeout=10)
+    assert caught.value.started == "no"
+    hold.result(timeout=10)
+    assert holder.notes() == 0
+
+
 def test_a_coroutine_is_cancelled_where_it_waits(box: rh.Cluster) -> None:
     call = rh.function(subjects.sleep_async).to(box).submit(30)
     time.sleep(0.2)

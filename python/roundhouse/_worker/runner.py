@@ -91,6 +91,10 @@ class Runner:
             return True
         return self._loop is not None and self._loop.cancel(id)
 
+    def forget(self, id: int) -> None:
+        """That call was cancelled, and has ended before `run` could see to it."""
+        self.cancelling.discard(id)
+
     def room(self, id: int) -> None:
         if self._loop is not None:
             self._loop.room(id)
