@@ -187,9 +187,8 @@ void Pending::deliver_output(std::unique_lock<std::mutex>& lock, Waiter& waiter)
         }
         lock.lock();
     }
-    if (done_) return;
     lock.unlock();
-    connection_->grant_output(stream_, bytes);
+    connection_->took_output(*this, bytes);
     lock.lock();
 }
 
@@ -256,7 +255,7 @@ Result<void> Connection::on_output(std::uint64_t stream, Channel channel, std::s
         observer = call->observer_;
     }
     observer->on_output(channel, text);
-    grant_output(stream, text.size());
+    took_output(*call, text.size());
     return {};
 }
 
@@ -314,12 +313,20 @@ void Connection::cancel(std::uint64_t stream, bool kill) {
     if (const Result<void> sent = link_->send(message); !sent && link_->usable()) lose(sent.error());
 }
 
-void Connection::grant_output(std::uint64_t stream, std::size_t bytes) {
+void Connection::took_output(Pending& call, std::size_t bytes) {
+    std::uint64_t grant = 0;
+    {
+        const std::scoped_lock lock(mutex_);
+        call.ungranted_output_ += bytes;
+        // What is left of the window takes whatever the worker sends at once.
+        if (call.done_ || call.ungranted_output_ < limits::k_output_window_bytes / 4) return;
+        grant = std::exchange(call.ungranted_output_, 0);
+    }
     rpc::Message credit;
     credit.set_kind(wire::CREDIT);
-    credit.set_stream(stream);
+    credit.set_stream(call.stream_);
     credit.set_channel(wire::STDOUT);
-    credit.set_number(bytes);
+    credit.set_number(grant);
     if (const Result<void> sent = link_->send(credit); !sent && link_->usable()) lose(sent.error());
 }
 

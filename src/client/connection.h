@@ -72,7 +72,8 @@ private:
     void lose(const Error& why);
     Result<std::chrono::microseconds> ping_stream(std::uint64_t stream, Deadline deadline);
     void cancel(std::uint64_t stream, bool kill);
-    void grant_output(std::uint64_t stream, std::size_t bytes);
+    // The call's output was taken; its worker is told once a good part of the window has been, not of every line.
+    void took_output(Pending& call, std::size_t bytes);
     void grant_items(std::uint64_t stream, std::uint64_t bytes);
     bool send_item(Pending& call, std::uint32_t source, Sent sent);
     void poke(const std::vector<Waiting*>& threads);
@@ -149,6 +150,7 @@ private:
     std::shared_ptr<Observer> observer_;
     std::vector<Connection::Waiting*> waiters_;
     std::vector<Connection::Text> output_;
+    std::uint64_t ungranted_output_ = 0;  // bytes of it that were taken
     std::vector<Items> items_;
     std::uint64_t items_cost_ = 0;      // of those
     std::uint64_t ungranted_cost_ = 0;  // of those that were taken

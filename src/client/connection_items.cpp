@@ -82,14 +82,13 @@ void Pending::observe(std::shared_ptr<Observer> observer) {
     // What has come is told first, so that what comes next, and the end, are told behind it.
     while (!output_.empty()) {
         const std::vector<Connection::Text> texts = std::exchange(output_, {});
-        const bool over = done_;
         lock.unlock();
         std::size_t bytes = 0;
         for (const auto& [channel, text] : texts) {
             observer->on_output(channel, text);
             bytes += text.size();
         }
-        if (!over) connection_->grant_output(stream_, bytes);
+        connection_->took_output(*this, bytes);
         lock.lock();
     }
     const bool done = done_;

@@ -315,7 +315,8 @@ TEST_F(ItemsTest, AnObserverMayComeLate) {
     const std::uint64_t other_stream = stream;
     const auto call = start(1024);
     peer->send(wire::OUTPUT, stream, 1, wire::STDOUT, "one ");
-    peer->send(wire::OUTPUT, stream, 2, wire::STDOUT, "two ");
+    const std::string much(limits::k_output_window_bytes / 4, 'm');  // the worker hears that it was taken
+    peer->send(wire::OUTPUT, stream, 2, wire::STDOUT, much);
     item("x");
     // Whoever waits for another call reads all that for this one.
     rpc::Message result = wire::result_message(Outcome::returned({}));
@@ -324,12 +325,12 @@ TEST_F(ItemsTest, AnObserverMayComeLate) {
     outcome(*other);
     const auto notes = std::make_shared<Notes>();
     call->observe(notes);
-    EXPECT_EQ(notes->all(), "one two +");
-    EXPECT_EQ(peer->next(wire::CREDIT).message.number(), 8u);
+    EXPECT_EQ(notes->all(), "one " + much + "+");
+    EXPECT_EQ(peer->next(wire::CREDIT).message.number(), 4u + much.size());
     peer->send(wire::OUTPUT, stream, 3, wire::STDOUT, "three ");
     item("y");
     answer();
-    EXPECT_TRUE(notes->wait_for("one two +three ."));
+    EXPECT_TRUE(notes->wait_for("one " + much + "+three ."));
     EXPECT_EQ(call->take_items().size(), 2u);
 }
 

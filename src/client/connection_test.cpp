@@ -20,6 +20,9 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 using rpc::FakePeer;
 
+// So much output that the worker hears at once that it was taken.
+const std::string k_much(limits::k_output_window_bytes / 4, 'm');
+
 class TextWaiter final : public Waiter {
 public:
     void on_output(Channel, std::string_view text) override { all += text; }
@@ -195,7 +198,7 @@ TEST_F(ConnectionTest, TheLeaderHandsOver) {
         auto other = std::async(std::launch::async, wait, second);
         // Who takes a call's output waits for it: from here on one reads and the other follows.
         for (const std::uint64_t stream : {first_stream, second_stream}) {
-            peer->send(wire::OUTPUT, stream, 1, wire::STDOUT, "x");
+            peer->send(wire::OUTPUT, stream, 1, wire::STDOUT, k_much);
             EXPECT_EQ(peer->next(wire::CREDIT).message.stream(), stream);
         }
         answer(first_stream, "1");
@@ -251,14 +254,12 @@ TEST_F(ConnectionTest, AnObserverIsToldWhileNobodyWaits) {
     peer->send(wire::OUTPUT, stream, 1, wire::STDOUT, "hello ");
     peer->send(wire::OUTPUT, stream, 2, wire::STDERR, "there");
     EXPECT_TRUE(observer->wait_text("hello there"));
-    std::uint64_t granted = 0;
-    while (granted < 11) {
-        const rpc::Message credit = peer->next(wire::CREDIT).message;
-        EXPECT_EQ(credit.stream(), stream);
-        EXPECT_NE(credit.channel(), wire::BODY);
-        granted += credit.number();
-    }
-    EXPECT_EQ(granted, 11u);
+    peer->send(wire::OUTPUT, stream, 3, wire::STDOUT, k_much);
+    EXPECT_TRUE(observer->wait_text("hello there" + k_much));
+    const rpc::Message credit = peer->next(wire::CREDIT).message;
+    EXPECT_EQ(credit.stream(), stream);
+    EXPECT_NE(credit.channel(), wire::BODY);
+    EXPECT_EQ(credit.number(), 11u + k_much.size());
     EXPECT_EQ(observer->done(), 0);
     answer(stream, "7");
     EXPECT_TRUE(observer->wait_done());
@@ -274,9 +275,10 @@ TEST_F(ConnectionTest, OutputReachesTheWaiterAndIsGranted) {
     });
     const std::uint64_t stream = peer->next(wire::CALL).message.stream();
     peer->send(wire::OUTPUT, stream, 1, wire::STDOUT, "step 1\n");
-    EXPECT_EQ(peer->next(wire::CREDIT).message.number(), 7u);
+    peer->send(wire::OUTPUT, stream, 2, wire::STDOUT, k_much);
+    EXPECT_EQ(peer->next(wire::CREDIT).message.number(), 7u + k_much.size());
     answer(stream, "");
-    EXPECT_EQ(waiting.get(), "step 1\n");
+    EXPECT_EQ(waiting.get(), "step 1\n" + k_much);
 }
 
 // A waiter that hands text on lets another thread read; what that one takes in stands before the result all the same.
@@ -284,8 +286,8 @@ TEST_F(ConnectionTest, TheLastLinesStandBeforeTheResult) {
     serve([this](FakePeer::Received& received) {
         const std::uint64_t stream = received.message.stream();
         if (received.message.kind() == wire::CALL && received.message.method() == "m")
-            peer->send(wire::OUTPUT, stream, 1, wire::STDOUT, "first ");
-        if (received.message.kind() == wire::CREDIT && received.message.number() == 6) {
+            peer->send(wire::OUTPUT, stream, 1, wire::STDOUT, k_much);
+        if (received.message.kind() == wire::CREDIT && received.message.number() == k_much.size()) {
             peer->send(wire::OUTPUT, stream, 2, wire::STDOUT, "last");
             answer(stream, "");
         }
@@ -300,7 +302,7 @@ TEST_F(ConnectionTest, TheLastLinesStandBeforeTheResult) {
         TextWaiter waiter;
         const auto call = start("m");
         ASSERT_EQ(call->wait({}, waiter), WaitEnd::done);
-        ASSERT_EQ(waiter.all, "first last");
+        ASSERT_EQ(waiter.all, k_much + "last");
     }
     background->cancel(false);
     EXPECT_EQ(other.get(), WaitEnd::done);

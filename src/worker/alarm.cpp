@@ -24,6 +24,12 @@ void Alarm::set(std::chrono::nanoseconds delay) {
     ::timerfd_settime(timer_.get(), 0, &when, nullptr);
 }
 
+bool Alarm::clear() {
+    const itimerspec never{};
+    // What has gone off and was not read is forgotten with it.
+    return ::timerfd_settime(timer_.get(), 0, &never, nullptr) == 0;
+}
+
 void Alarm::sleep() {
     std::uint64_t times = 0;
     if (::read(timer_.get(), &times, sizeof times) == sizeof times || errno == EINTR) return;
@@ -41,6 +47,8 @@ void Alarm::set(std::chrono::nanoseconds delay) {
     delay_ = delay;
     changed_.notify_one();
 }
+
+bool Alarm::clear() { return false; }
 
 void Alarm::sleep() {
     std::unique_lock lock(mutex_);

@@ -21,6 +21,8 @@ public:
 
     // The sleeper wakes after `delay`; setting it again moves that.
     void set(std::chrono::nanoseconds delay);
+    // Takes it off, where that is possible without waking the sleeper; false where it is not.
+    bool clear();
     // Sleeps until the alarm goes off; at once when it has since the last sleep.
     void sleep();
 

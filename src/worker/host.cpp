@@ -98,6 +98,7 @@ private:
     bool woken_ = false;    // one thread, for calls that became runnable while nothing arrived
     bool watched_ = false;
     bool alarm_set_ = false;
+    bool seldom_ = false;   // the last read waited for long
     std::uint64_t alarm_run_ = 0;  // the run that held the right to read when the alarm was set
     bool reading_ = false;  // a thread has the right to read
     bool in_read_ = false;  // and makes use of it: it runs no call until something comes
@@ -180,12 +181,18 @@ bool HostImpl::may_run(Lock& lock) {
 
 void HostImpl::read_once(Lock& lock, bool pending) {
     const bool served = runs_ != 0;
+    // Where calls come seldom, the one that has just ended needs no watcher any more, and to wake it for nothing costs more than
+    // to take its alarm off. Where they come fast, the alarm serves the next.
+    if (seldom_ && alarm_set_ && alarm_run_ != 0 && held_run_ == 0 && !ended_ && alarm_.clear()) alarm_set_ = false;
     in_read_ = true;
     lock.unlock();
+    const auto start = Clock::now();
     rpc::Deadline deadline;
     if (pending) deadline = Clock::now() + limits::k_watch_tick;
     const Result<rpc::BlockingLink::Read> read = link_->read_some(deadline, served && !pending);
+    const bool waited = Clock::now() - start >= limits::k_watch_tick_max;
     lock.lock();
+    seldom_ = waited;
     in_read_ = false;
     reading_ = false;
     if (!read) lose(lock, read.error());
