@@ -56,7 +56,7 @@ class Call(Generic[R]):
         "method",
     )
     _id: str
-    _lock: LockType
+    _lock: LockType | None
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class Call(Generic[R]):
         self._screen = screen
         self._convert = convert
         self._settled = False
+        self._lock = None
         # None while nobody is to be told of the end, then those to be told, at last ().
         self._callbacks: Any = None
 
@@ -214,9 +215,8 @@ class Call(Generic[R]):
                 started="unknown",
             )
         with _making:
-            try:
-                lock = self._lock
-            except AttributeError:
+            lock = self._lock
+            if lock is None:
                 lock = self._lock = allocate_lock()
         with lock:
             if not self._settled:

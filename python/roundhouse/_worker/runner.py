@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from roundhouse._worker.loop import Loop
 
 
+_NOT_AWAITED = frozenset((type(None), bool, int, float, str, bytes, list, tuple, dict))
+
+
 class Runner:
     """What src/binding/host.h asks of a runner."""
 
@@ -134,7 +137,7 @@ class Runner:
 
             stream = streams.run_async(call, value, encoding, prefetch, called, self._open_loop())
             return self._await(call, encoding, stream, _as_it_is)
-        if kind == "async" or hasattr(type(value), "__await__"):
+        if kind == "async" or _is_awaitable(value):
             return self._await(
                 call,
                 encoding,
@@ -151,7 +154,7 @@ class Runner:
         called = f"{service.name}.{method}"
         args, _ = services.arguments(encoding, parts, called)
         value = every.call(service, method, args, self.cancelling, call.id)
-        if method == "@map" and hasattr(type(value), "__await__"):
+        if method == "@map" and _is_awaitable(value):
             return self._await(call, encoding, value, lambda result: every.answer(encoding, result, called))
         return every.answer(encoding, value, f"{service.name}.{args[0]}" if method == "@get" else called)
 
@@ -244,7 +247,7 @@ class Runner:
             self._services[name] = Service(name, kind, made, described)
             return answers.of_json(described)
 
-        if method is not None and hasattr(type(value), "__await__"):
+        if method is not None and _is_awaitable(value):
             return self._await(call, _serialize.PICKLE, value, keep)
         return keep(value)
 
@@ -312,6 +315,12 @@ class Runner:
             sys.excepthook(type(error), error, error.__traceback__)
         _flush()
         os._exit(code & 0xFF)
+
+
+def _is_awaitable(value: Any) -> bool:
+    # To look for what is not there costs an exception, so not with what most calls return.
+    kind = type(value)
+    return kind not in _NOT_AWAITED and hasattr(kind, "__await__")
 
 
 def _as_it_is(answer: Answer) -> Answer:
