@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "binding/gil.h"
+
 namespace rh::binding {
 
 namespace {
@@ -32,6 +34,8 @@ void bind_errors(nb::module_& module) {
 }
 
 void raise(const Error& error) {
+    // It would only hear of the exit, and print a traceback in the middle of it.
+    if (is_left_behind()) const WithoutGil for_ever;
     nb::dict facts;
     for (const auto& [key, value] : error.context) facts[text_of(key)] = text_of(value);
     const nb::object code = nb::int_(static_cast<int>(error.code));
