@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# The program's module in a process that multiprocessing spawned: nobody else can import that.
-cloudpickle._PICKLE_BY_VALUE_MODULES.add("__mp_main__")
-
 # Where the copies in this process came from.
 _origins: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 # Copies that still wait for their content, by id(); they are alive, because somebody is unpickling them.
@@ -104,7 +101,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(obj, io.TextIOWrapper) and obj not in (sys.stdout, sys.stderr):
             # cloudpickle would send what is in the file, as another type, without a word.
             raise TypeError(f"cannot pickle the open file {getattr(obj, 'name', '?')!r}")
-        reduced = super().reducer_override(obj)
+        reduced = self._reduce_of_program(obj) or super().reducer_override(obj)
         if type(reduced) is not tuple or len(reduced) != 6:
             return reduced
         make, args, state = reduced[:3]
@@ -113,6 +110,24 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             class_id = cloudpickle._get_or_create_tracker_id(obj)
             return revive_class, (make, args, class_id, origin, obj.__qualname__), state, None, None, fill_class
         return revive_function, (make, args, origin, obj.__qualname__), state, None, None, fill_function
+
+    def _reduce_of_program(self, obj: Any) -> Any:
+        """By value, for what the program's module defines in a process that multiprocessing spawned; else None.
+
+        cloudpickle would have that imported. It is not told so with `register_pickle_by_value`, because other libraries
+        use it here as well, between such processes, where those names can be imported."""
+        kind = type(obj)
+        is_class = issubclass(kind, type)
+        # Other objects are not asked for a module: theirs may be a proxy's, or fail.
+        if not (is_class or kind is types.FunctionType or kind.__name__ == "TypeVar"):
+            return None
+        if getattr(obj, "__module__", None) != "__mp_main__":
+            return None
+        if is_class:
+            return cloudpickle._dynamic_class_reduce(obj)
+        if kind is types.FunctionType:
+            return self._dynamic_function_reduce(obj)
+        return cloudpickle._make_typevar, cloudpickle._decompose_typevar(obj)
 
 
 def dumps(value: Any, protocol: int = 5, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:

@@ -106,13 +106,15 @@ class ExceptionPickler(Pickler):
 def _dumps(exc: BaseException, alone: bool, bare: bool) -> bytes:
     from io import BytesIO
 
+    from roundhouse import _serialize
+
     try:
         file = BytesIO()
         pickler = ExceptionPickler(file, 5)
         pickler.alone, pickler.bare = alone, bare
         pickler.dump(exc)
         data = file.getvalue()
-        if b"main__" not in data:
+        if not _serialize.names_program(data):
             return data
     except Exception:
         # A class that has to travel by value, perhaps.

@@ -34,8 +34,7 @@ def dumps(value: Any) -> list[Any]:
     try:
         buffers: list[Any] = []
         data = _dumps(value, 5, buffer_callback=buffers.append)
-        # With `in`, Python 3.11 makes an exception first, and drops it.
-        if data.find(b"main__") < 0:
+        if not names_program(data):
             return [data] if not buffers else parts_of(data, buffers, _dumps, value)
     except Exception:
         # Whatever a __reduce__ raised here, cloudpickle meets again if it matters.
@@ -45,6 +44,11 @@ def dumps(value: Any) -> list[Any]:
     buffers = []
     data = _by_value.dumps(value, 5, buffer_callback=buffers.append)
     return parts_of(data, buffers, _by_value.dumps, value)
+
+
+def names_program(data: bytes) -> bool:
+    """True for a pickle that may name something of the program's own module, whose text is in it as it stands."""
+    return b"__main__" in data or b"__mp_main__" in data
 
 
 def parts_of(data: bytes, buffers: list[Any], dump: Callable[..., bytes], value: Any) -> list[Any]:

@@ -95,6 +95,12 @@ class TestEveryWay:
         (tmp_path / "pack" / "program.py").rename(tmp_path / "pack" / "__main__.py")
         assert python(world, "-m", "pack", cwd=tmp_path) == PRINTS + BESIDE_PRINTS
 
+    def test_package_that_a_command_imports(self, world: World, tmp_path: Path) -> None:
+        """With -c what is imported comes from the current folder, which is nameless in sys.path."""
+        write_package(tmp_path / "pack")
+        code = "from pack import beside\n" + PROGRAM + ASKS_BESIDE.format(beside="beside", package="pack.")
+        assert python(world, "-c", code, cwd=tmp_path) == PRINTS + BESIDE_PRINTS
+
     def test_folder_with_a_main(self, world: World, tmp_path: Path) -> None:
         folder = tmp_path / "folder"
         folder.mkdir()

@@ -115,6 +115,7 @@ def use_torch():
 use_torch()
 """
 TORCH_BOTH = """
+assert rh.function(torch.neg).to(box, name=sys.argv[1] + "-neg")(torch.ones(3)).tolist() == [-1, -1, -1]
 tensor = torch.arange(100_000, dtype=torch.float32)
 made = remote(tensor)
 assert type(made) is torch.Tensor and made.dtype is torch.float32

@@ -53,6 +53,12 @@ def test_a_mention_of_main_goes_by_value() -> None:
     assert round_trip({"name": "__main__"}) == {"name": "__main__"}
 
 
+def test_only_the_programs_own_names_take_the_detour() -> None:
+    for text, detour in (("__main__", True), ("__mp_main__", True), ("domain__name", False), ("mp_main__", False)):
+        for value in (text, {text: [text]}, f"of {text}.part"):
+            assert _serialize.names_program(pickle.dumps(value, 5)) is detour, value
+
+
 def test_a_local_class_comes_home_as_itself_and_untouched() -> None:
     class Local:
         def method(self) -> int:

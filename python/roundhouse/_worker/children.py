@@ -20,7 +20,7 @@ def install(reduction: Any) -> None:
 
 
 def _reduce(pickler: Any, obj: Any) -> Any:
-    if isinstance(obj, (FunctionType, type)) and getattr(obj, "__module__", None) == "__main__":
+    if isinstance(obj, (FunctionType, type)) and getattr(obj, "__module__", None) in ("__main__", "__mp_main__"):
         by_value = sys.modules.get("roundhouse._by_value")
         if by_value is not None and by_value.is_copy(obj):
             return revive, (by_value.dumps(obj),)
