@@ -41,7 +41,12 @@ if TYPE_CHECKING:
     ) -> Function[P, R]: ...
 
     @overload
-    def function(f: None = None, *, name: str) -> Function[..., Any]: ...
+    def function(f: str, name: None = None, load_from_den: bool = True, dryrun: bool = False) -> Function[..., Any]: ...
+
+    @overload
+    def function(
+        f: None = None, *, name: str, load_from_den: bool = True, dryrun: bool = False
+    ) -> Function[..., Any]: ...
 
 
 def function(
@@ -53,8 +58,9 @@ def function(
 ) -> Any:
     """Makes a function one that can be sent. Until then it runs here. ``rh.fn`` is the same; it is a decorator as well.
 
-    ``name`` is what it will be known as where it is sent; alone, it is what ``save`` was told, as in
-    ``rh.load(name)``. (The other arguments are Runhouse's, and change nothing.)
+    ``name`` is what it will be known as where it is sent. A name alone, ``rh.function("saved")``, is what ``save`` was
+    told, as in ``rh.load("saved")``; where no function is saved under it, that is a NotFound. (The other arguments are
+    Runhouse's, and change nothing.)
 
     >>> import roundhouse as rh
     >>> @rh.function
@@ -67,16 +73,16 @@ def function(
     """
     if isinstance(f, Function):
         return f
-    if f is None and name is not None:
-        from roundhouse._registry import load_saved
-
-        return load_saved(name, Function, "function")
-    if isinstance(f, type):
-        raise TypeError(f"{f.__qualname__} is a class. Try: rh.cls({f.__qualname__})")
-    if isinstance(f, str):
+    if isinstance(f, str) and "://" in f:
         raise Unsupported(
             f"rh.function({f!r}): this version does not fetch functions from repositories. Try: import it, and pass it"
         )
+    if isinstance(f, str) or (f is None and name is not None):
+        from roundhouse._registry import load_saved, one_name
+
+        return load_saved(one_name("rh.function", f, name), (Function,), "function")
+    if isinstance(f, type):
+        raise TypeError(f"{f.__qualname__} is a class. Try: rh.cls({f.__qualname__})")
     if not callable(f):
         raise TypeError(f"rh.function() takes something to call, not {type(f).__name__}")
     made: Function[Any, Any] = Function(f, None)

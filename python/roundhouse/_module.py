@@ -36,14 +36,18 @@ if TYPE_CHECKING:
     ) -> RemoteClass[P, T]: ...
 
     @overload
-    def cls(c: None = None, *, name: str) -> RemoteClass[..., Any]: ...
+    def cls(c: str, name: None = None, load_from_den: bool = True, dryrun: bool = False) -> Any: ...
+
+    @overload
+    def cls(c: None = None, *, name: str, load_from_den: bool = True, dryrun: bool = False) -> Any: ...
 
 
 def cls(c: Any = None, name: str | None = None, load_from_den: bool = True, dryrun: bool = False) -> Any:
     """Makes a class one that can be sent. Until then it constructs here. ``rh.module`` is the same; also a decorator.
 
-    ``name`` is what the class will be known as where it is sent; alone, it is what ``save`` was told, as in
-    ``rh.load(name)``. (The rest are Runhouse's, and change nothing.)
+    ``name`` is what the class will be known as where it is sent. A name alone, ``rh.cls("saved")``, is what ``save``
+    was told, of a class or of an instance, as in ``rh.load("saved")``; where neither is saved under it, that is a
+    NotFound. (The rest are Runhouse's, and change nothing.)
 
     >>> import roundhouse as rh
     >>> class Counter:
@@ -58,10 +62,11 @@ def cls(c: Any = None, name: str | None = None, load_from_den: bool = True, dryr
     """
     if isinstance(c, RemoteClass):
         return c
-    if c is None and name is not None:
-        from roundhouse._registry import load_saved
+    if isinstance(c, str) or (c is None and name is not None):
+        from roundhouse._instance import Instance
+        from roundhouse._registry import load_saved, one_name
 
-        return load_saved(name, RemoteClass, "class")
+        return load_saved(one_name("rh.cls", c, name), (RemoteClass, Instance), "class or instance")
     if not isinstance(c, type):
         raise TypeError(f"rh.cls() takes a class, not {type(c).__name__}. Try: rh.function() for a function")
     made: RemoteClass[Any, Any] = RemoteClass(c, None)

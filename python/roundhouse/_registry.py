@@ -6,7 +6,7 @@ import os
 from _thread import allocate_lock
 
 from roundhouse import _engine
-from roundhouse.exceptions import InvalidName, NameTaken, NotFound, RoundhouseError, from_engine
+from roundhouse.exceptions import InvalidName, NameTaken, NotFound, RoundhouseError, WrongArguments, from_engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,11 +183,25 @@ def load(name: str, instantiate: bool = True, dryrun: bool = False) -> Any:
     return compute(cluster).get(service, default=NotFound, remote=True)
 
 
-def load_saved(name: str, wanted: type, kind: str) -> Any:
-    """The same, where it has to be of that type."""
-    found = load(name)
+class NotSaved(NotFound, ValueError):
+    """Nothing is saved under that name, or nothing of that kind. (A ValueError as Runhouse's was.)"""
+
+
+def one_name(called: str, first: str | None, name: str | None) -> str:
+    """The saved name that a call like rh.function("saved") or rh.function(name="saved") gives."""
+    if first is not None and name is not None:
+        raise WrongArguments(f"{called}({first!r}, name={name!r}) has two names. Try: {called}({first!r})")
+    return name if first is None else first  # type: ignore[return-value]
+
+
+def load_saved(name: str, wanted: tuple[type, ...], kind: str) -> Any:
+    """The same, where it has to be of those types."""
+    try:
+        found = load(name)
+    except NotFound as error:
+        raise NotSaved(error.message, **error.facts) from None
     if not isinstance(found, wanted):
-        raise NotFound(f"what is saved as {name!r} is no {kind}: {found!r}. Try: rh.load({name!r})", name=name)
+        raise NotSaved(f"what is saved as {name!r} is no {kind}: {found!r}. Try: rh.load({name!r})", name=name)
     return found
 
 

@@ -45,7 +45,7 @@ ROWS: dict[str, str] = {
     "`cluster.config()`, `Cluster.from_config()`, `Cluster.from_name()`": "test_configurations",
     # Functions and modules
     "`rh.function(f)`, `rh.fn`": "test_lambdas_and_nested_functions",
-    "`rh.function(name=...)`, `rh.cls(name=...)` to load one": "test_saved_functions_and_modules",
+    "`rh.function(name=...)`, `rh.module(name=...)` to load one": "test_saved_names_alone",
     "`rh.module(C)`, `rh.cls(C)`": "test_classes",
     "`RemoteCls(*args, name=...)`": "test_classes",
     "`process=` of a constructor": "test_process_of_a_constructor",

@@ -315,13 +315,6 @@ def test_saved_functions_and_modules(box: rh.Cluster) -> None:
     rh.function(subjects.pid).to(box, name="to-be-saved").save("~/saved-pid")
     assert rh.exists("saved-pid")
     assert rh.load("saved-pid")() == box.get("to-be-saved", remote=True)()
-    assert rh.function(name="saved-pid")() == rh.load("saved-pid")()
-    rh.module(subjects.Account).to(box, name="saved-class").save()
-    assert rh.module(name="saved-class")(3).deposit(1) == 4
-    with pytest.raises(rh.NotFound, match="no class"):
-        rh.module(name="saved-pid")
-    with pytest.raises(rh.NotFound, match="never-saved"):
-        rh.function(name="never-saved")
     account = rh.module(subjects.Account).to(box)(5, name="saved-account")
     rh.handle(account).save()
     with pytest.raises(ValueError, match="saved-account"):
@@ -330,6 +323,45 @@ def test_saved_functions_and_modules(box: rh.Cluster) -> None:
     rh.handle(account).delete()
     with pytest.raises(rh.NotFound, match="saved-account"):
         rh.load("saved-account")
+
+
+def test_saved_names_alone(box: rh.Cluster) -> None:
+    """What was saved is found by a name in place of the code, too, if it is of that kind."""
+    sent = rh.function(subjects.pid).to(box, name="alone-sent")
+    sent.save("alone-pid")
+    for again in (
+        rh.function("alone-pid"),
+        rh.function("~/alone-pid"),
+        rh.function(name="alone-pid"),
+        rh.fn(name="alone-pid", dryrun=True),
+    ):
+        assert again() == sent()
+    rh.module(subjects.Account).to(box, name="alone-class").save()
+    assert rh.module(name="alone-class")(3).deposit(1) == rh.cls("alone-class")(3).deposit(1) == 4
+    account = rh.cls("alone-class")(5, name="alone-account")
+    rh.handle(account).save()
+    assert rh.module(name="alone-account").deposit(1) == 6
+    assert account.deposit(0) == 6
+
+    # As Runhouse did, and as rh.load does.
+    for error in (ValueError, rh.NotFound):
+        with pytest.raises(error, match="nothing is saved as 'never-saved'"):
+            rh.function("never-saved")
+        with pytest.raises(error, match="nothing is saved as 'never-saved'"):
+            rh.module(name="never-saved")
+        for kind, ask, name in (
+            ("function", rh.function, "alone-class"),
+            ("function", rh.function, "alone-account"),
+            ("class or instance", rh.cls, "alone-pid"),
+        ):
+            with pytest.raises(error, match=rf"'{name}' is no {kind}: .* Try: rh\.load\('{name}'\)"):
+                ask(name)
+    with pytest.raises(TypeError, match="two names"):
+        rh.function("alone-pid", name="another")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="NoneType"):
+        rh.function()  # type: ignore[call-overload]
+    with pytest.raises(rh.Unsupported, match="import it"):
+        rh.function("https://github.com/someone/code/blob/main/work.py:run")
 
 
 def test_get_or_to(box: rh.Cluster) -> None:
