@@ -5,6 +5,7 @@
 #include "binding/buffers.h"
 #include "binding/client.h"
 #include "binding/errors.h"
+#include "binding/gil.h"
 #include "binding/host.h"
 #include "binding/launch.h"
 #include "binding/registry.h"
@@ -13,6 +14,7 @@ NB_MODULE(_engine, module) {
     // Clusters live until the process ends, on purpose; that is no leak.
     nanobind::set_leak_warnings(false);
     module.attr("version") = ROUNDHOUSE_VERSION;
+    rh::binding::bind_gil();
     rh::binding::bind_errors(module);
     rh::binding::bind_buffers(module);
     rh::binding::bind_client(module);
