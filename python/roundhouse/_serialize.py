@@ -34,7 +34,9 @@ def dumps(value: Any) -> list[Any]:
     try:
         buffers: list[Any] = []
         data = _dumps(value, 5, buffer_callback=buffers.append)
-        if not names_program(data):
+        # With `in`, Python 3.11 makes an exception first, and drops it. Both names end like this, so that most values,
+        # large ones too, are searched once.
+        if data.find(b"main__") < 0 or not names_program(data):
             return [data] if not buffers else parts_of(data, buffers, _dumps, value)
     except Exception:
         # Whatever a __reduce__ raised here, cloudpickle meets again if it matters.
