@@ -62,6 +62,7 @@ assert list(made["rates"]) == [0.1, 0.01, 0.5] and list(message["rates"]) == [0.
 GRPC = """
 import os, tempfile
 from concurrent.futures import ThreadPoolExecutor
+os.environ["GRPC_VERBOSITY"] = "ERROR"  # It notes now and then that its server is leaving.
 import grpc
 
 answer = lambda request: request[::-1]
