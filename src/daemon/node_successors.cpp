@@ -66,7 +66,8 @@ void Node::replace(const std::shared_ptr<Service>& service, Worker& worker) {
 void Node::give_up(Service& service, const Worker& worker, Error why) {
     if (service.workers.size() > 1) {
         std::erase_if(service.workers, [&](const auto& each) { return each.get() == &worker; });
-    } else {
+    } else if (!service.dead) {
+        // Nothing that happens to the worker later is the reason.
         service.dead = std::move(why);
     }
 }

@@ -75,6 +75,10 @@ def forever(what):
 def cancel():
     call = adding.submit(1)
     call.cancel()
+    try:
+        call.result()
+    except rh.CallCancelled:
+        pass
 
 def stream():
     stream = counting(1000)
