@@ -8,8 +8,8 @@ It reads the unstripped program as the linker left it, and looks for three thing
 3. symbols of glibc that find names by loading a shared object at run time. That object would have to come from the very
    glibc the program was linked with, and a bare host has another one, so such a program crashes there or answers wrong:
    getaddrinfo and its kin (hosts), getpwuid and its kin (users and groups), dlopen, and what implements them: nss_*
-   (the name service switch), nscd (its cache), res_query and kin (the DNS resolver; res_init only reads a file, and
-   every program with threads has it).
+   (the name service switch; nss_keylog_int is OpenSSL's, of another NSS), nscd (its cache), res_query and kin (the DNS
+   resolver; res_init only reads a file, and every program with threads has it).
 
 The linker sends every call of such a function to a stub that fails (--wrap in cmake/product.cmake, stubs in
 src/bin/no_name_service.cpp). A symbol found here means that a function is missing from both lists.
@@ -31,7 +31,7 @@ FORBIDDEN = re.compile(
       | (?:new_)?getprotoby(?:name|number)(?:_r)? | (?:new_)?getnetby(?:name|addr)(?:_r)?
       | (?:new_)?get(?:pwuid|pwnam|grgid|grnam|spnam)(?:_r)? | getgrouplist | initgroups
       | dlopen | dlmopen | libc_dlopen_mode | dl_open
-      | nss_\w+ | nscd_\w+ | res_(?:context_)?n?(?:query|search|send)\w*
+      | nss_(?!keylog_int$)\w+ | nscd_\w+ | res_(?:context_)?n?(?:query|search|send)\w*
     )$""",
     re.VERBOSE,
 )

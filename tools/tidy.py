@@ -23,7 +23,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "shm": ("base",),
     "isolate": ("process", "base"),
     "store": ("base",),
-    "registry": ("base",),
+    "registry": ("store/database.h", "base"),
     "rpc": ("wire", "net", "base"),
     "keeper": ("process", "isolate", "base"),
     "launch": ("roundhouse", "registry", "process", "net", "base"),

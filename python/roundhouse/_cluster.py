@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from roundhouse import _engine
+from roundhouse import _arguments, _engine
+from roundhouse._arguments import DESCRIBED, IGNORED, LISTENS, SIZES
+from roundhouse._doors import Doors
 from roundhouse._elsewhere import Elsewhere
-from roundhouse._objects import Objects
 from roundhouse._sizes import Sizes
 from roundhouse.exceptions import InvalidName, LaunchError, NodeLost, NotFound, Unsupported, from_engine
 
@@ -24,27 +25,8 @@ _UP_SECONDS = 30.0
 _DOWN_SECONDS = 30.0
 _LOOK_AGAIN_SECONDS = 0.002
 
-# Arguments that ask for compute elsewhere, by the launcher that they mean.
-_LAUNCHERS = {
-    "SSH": "host ips ssh_creds ssh_port client_port server_port server_host server_connection_type ssl_keyfile "
-    "ssl_certfile domain",
-    "a cloud": "instance_type num_nodes provider pool region use_spot autostop_mins open_ports vpc_name disk_size "
-    "sky_kwargs",
-    "Kubernetes": "kube_namespace kube_config_path kube_context",
-    "another launcher": "launcher",
-}
-_LAUNCHED = {argument: meant for meant, arguments in _LAUNCHERS.items() for argument in arguments.split()}
-_SIZES = ("num_cpus", "gpus", "memory")
-# Runhouse's, which changed nothing that matters here.
-_IGNORED = ("den_auth", "load_from_den", "dryrun")
-# What a configuration has besides, which says nothing that is asked for.
-_DESCRIBED = ("name", "resource_type", "resource_subtype", "state_folder", "autostop_mins", "ips")
 # They mean something else wherever Runhouse takes a cluster's name.
 _RESERVED = ("file", "s3", "gs", "azure", "here")
-
-
-class _NoSuchArgument(TypeError, ValueError):
-    """Python's exception for an unknown argument, and Runhouse's."""
 
 
 def compute(name: str, **arguments: Any) -> Cluster:
@@ -53,6 +35,12 @@ def compute(name: str, **arguments: Any) -> Cluster:
     ``num_cpus``, ``gpus`` and ``memory`` ("2GiB", or bytes) say how much of the machine it has to give to its workers
     once it is launched: a number, or "4+" for all of a machine that has as many. Without them it is what was saved
     under that name, and else the machine. Of memory it is only counted what workers ask for; nothing enforces it yet.
+
+    With ``server_port`` (0: a free one), ``server_host``, ``ssl_keyfile`` or ``ssl_certfile`` it listens there once it
+    is up, as ``listen`` says. With ``host``, ``server_port`` and ``server_connection_type`` "tls" (or "none", on
+    loopback) it is a cluster that somebody else launched and that listens there; ``token`` is one of its
+    ``create_token``, ``pin`` its listener's (without it the certificate must be one that this machine trusts). One
+    that ``ROUNDHOUSE_CLUSTER_NAME`` in the environment describes (``export``) needs nothing but its name.
 
     Raises InvalidName for a name that a cluster cannot have, LaunchError for arguments that ask for compute elsewhere,
     ValueError when it is up with other sizes than those, and Unsupported for what this version does not act on.
@@ -67,42 +55,34 @@ def compute(name: str, **arguments: Any) -> Cluster:
     name = _registry.plain_name(name)
     if name in _RESERVED:
         raise InvalidName(f"a cluster cannot be called {name!r}, which means something else. Try: another name")
-    given = {argument: value for argument, value in arguments.items() if value is not None and argument not in _IGNORED}
-    _check_arguments(name, given)
-    asked = {size: given[size] for size in _SIZES if size in given}
+    given = _arguments.given(arguments)
+    _arguments.check(name, given)
+    if _arguments.is_reached(given):
+        from roundhouse import _reached
+
+        return _reached.reached(name, given)
+    if os.environ.get(_arguments.variable_for(name)):
+        from roundhouse import _reached
+
+        return _reached.from_environment(name)
+    asked = {size: given[size] for size in (*SIZES, *LISTENS) if size in given}
     if "memory" in asked:
         from roundhouse import _sizes
 
         _sizes.warn_of_memory(f"rh.compute({name!r}, memory={asked['memory']!r})", stacklevel=3)
     saved = _registry.warned(lambda: _registry.find_cluster(name), None) or {}
-    box = Cluster(name, {**{size: saved[size] for size in _SIZES if size in saved}, **asked})
-    if asked and box.is_up():
-        box._check_sizes(Sizes(asked))
+    if "host" in saved and not asked:
+        from roundhouse import _reached
+
+        return _reached.saved(name, saved)
+    box = Cluster(name, {**{size: saved[size] for size in (*SIZES, *LISTENS) if size in saved}, **asked})
+    sizes = {size: asked[size] for size in SIZES if size in asked}
+    if sizes and box.is_up():
+        box._check_sizes(Sizes(sizes))
     return box
 
 
-def _check_arguments(name: str, given: dict[str, Any]) -> None:
-    for argument, value in given.items():
-        if argument in _SIZES or (argument, value) == ("launcher", "local"):
-            continue
-        if argument == "image":
-            raise Unsupported(
-                f"rh.compute({name!r}, image=...) is not yet supported by this version. Workers use the environment of "
-                "whoever sends the code. Try: install there what the image would have"
-            )
-        if argument in _LAUNCHED:
-            raise LaunchError(
-                f"rh.compute({name!r}, {argument}=...) means {_LAUNCHED[argument]}, "
-                f"which is not yet supported by this version. Try: rh.compute({name!r}) for a cluster on this machine"
-            )
-        from difflib import get_close_matches
-
-        close = get_close_matches(argument, [*_LAUNCHED, *_SIZES, "image"], 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise _NoSuchArgument(f"rh.compute() has no argument {argument!r}.{hint}")
-
-
-class Cluster(Objects, Elsewhere):
+class Cluster(Doors, Elsewhere):
     """Compute with a name. All clusters of one name in a process share one connection.
 
     As a context manager it launches what is not up, and on the way out gives back only what it launched.
@@ -119,7 +99,9 @@ class Cluster(Objects, Elsewhere):
         if not isinstance(name, str):
             raise TypeError(f"the name of a cluster is text, not {type(name).__name__}")
         self.name = name
-        self._sizes = Sizes(asked or {})
+        asked = asked or {}
+        self._sizes = Sizes({size: value for size, value in asked.items() if size not in LISTENS})
+        self._listens = {argument: asked[argument] for argument in LISTENS if argument in asked}
         self._launched_here = False
         self._locate()
 
@@ -129,6 +111,7 @@ class Cluster(Objects, Elsewhere):
         box = cls.__new__(cls)
         box.name, box.state_folder, box._socket_path = name, state_folder, socket_path
         box._sizes = Sizes({})
+        box._listens = {}
         box._launched_here = False
         return box
 
@@ -153,7 +136,7 @@ class Cluster(Objects, Elsewhere):
         while self.is_up():
             if self._answers():
                 self._check_sizes(self._sizes)
-                return self
+                return self._listen_as_asked()
             if monotonic() > deadline:
                 raise LaunchError(
                     f"the daemon of cluster {self.name!r} takes connections and does not answer. Try: teardown() first"
@@ -168,7 +151,7 @@ class Cluster(Objects, Elsewhere):
             _engine.up_local(self.name, _daemon_binary(), _UP_SECONDS, **sizes)
         except _engine.EngineError as error:
             raise from_engine(error.code, error.message, error.facts) from None
-        return self
+        return self._listen_as_asked()
 
     def up(self, verbose: bool = True, force: bool = False, start_server: bool = True) -> Cluster:
         """The same as ``up_if_not``: a local cluster that is up has nothing to launch."""
@@ -318,10 +301,6 @@ class Cluster(Objects, Elsewhere):
         """The same as ``head_ip``."""
         return self.head_ip
 
-    def endpoint(self, external: bool = False) -> str | None:
-        """None: a local cluster has no URL before there is HTTP."""
-        return None
-
     def num_cpus(self) -> int:
         """How many CPUs it has to give to its workers, or would have."""
         if self.is_up():
@@ -410,9 +389,10 @@ class Cluster(Objects, Elsewhere):
             "resource_subtype": "Cluster",
             "launcher": "local",
             **self._sizes.asked,
+            **self._listens,
         }
         if not condensed:
-            sizes = dict.fromkeys(_SIZES)
+            sizes = dict.fromkeys(SIZES)
             config = {**sizes, **config, "state_folder": self.state_folder, "autostop_mins": -1, "ips": self.ips}
         return config
 
@@ -425,8 +405,12 @@ class Cluster(Objects, Elsewhere):
         >>> rh.Cluster.from_config(box.config()).config() == box.config()
         True
         """
-        asked = {key: value for key, value in config.items() if value is not None and key not in _DESCRIBED + _IGNORED}
-        _check_arguments(config["name"], asked)
+        asked = {key: value for key, value in config.items() if value is not None and key not in DESCRIBED + IGNORED}
+        _arguments.check(config["name"], asked)
+        if _arguments.is_reached(asked):
+            from roundhouse import _reached
+
+            return _reached.saved(config["name"], asked)
         return cls(config["name"], asked)
 
     @classmethod
@@ -514,6 +498,11 @@ class Cluster(Objects, Elsewhere):
         except NodeLost:
             return False
         return True
+
+    def _listen_as_asked(self) -> Cluster:
+        if self._listens:
+            self._open_asked(self._listens)
+        return self
 
     def _check_sizes(self, sizes: Sizes) -> None:
         if sizes.amounts:

@@ -19,14 +19,18 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 10.0
 
-# By socket, because $ROUNDHOUSE_STATE may change and a name then means another cluster.
-_links: dict[str, Link] = {}
+# By socket (or endpoint, token and pin), because $ROUNDHOUSE_STATE may change and a name then means another cluster.
+_links: dict[str | tuple[str, str, str], Link] = {}
 # Connections of the process that forked this one. They have threads that only it has, so they are kept, untouched.
 _left_behind: list[_engine.Client] = []
 
 
-def link_to(cluster_name: str, socket_path: str) -> Link:
-    return _links.setdefault(socket_path, Link(cluster_name, socket_path))
+def link_to(cluster_name: str, socket_path: str, token: str = "", pin: str = "") -> Link:
+    key = (socket_path, token, pin) if token or pin else socket_path
+    link = _links.get(key)
+    if link is None:
+        link = _links.setdefault(key, Link(cluster_name, socket_path, token, pin))
+    return link
 
 
 def value_of(outcome: _engine.Outcome) -> Any:
@@ -44,9 +48,12 @@ def _never_left(error: _engine.EngineError, client: _engine.Client) -> bool:
 
 
 class Link:
-    def __init__(self, cluster_name: str, socket_path: str) -> None:
+    def __init__(self, cluster_name: str, socket_path: str, token: str = "", pin: str = "") -> None:
         self.cluster_name = cluster_name
+        # Or the endpoint of a cluster that is reached by TCP or TLS.
         self.socket_path = socket_path
+        self.pin = pin
+        self._token = token
         # Of the last connection: 32 hexadecimal digits.
         self.session = ""
         self._client: _engine.Client | None = None
@@ -71,9 +78,9 @@ class Link:
                 return self._client
             software = f"roundhouse {_engine.version} python {sys.version.split()[0]}"
             try:
-                self._client = _engine.connect(self.socket_path, software, _CONNECT_SECONDS)
+                self._client = _engine.connect(self.socket_path, software, _CONNECT_SECONDS, self._token, self.pin)
             except _engine.EngineError as error:
-                if not _engine.is_up_local(self.cluster_name):
+                if "://" not in self.socket_path and not _engine.is_up_local(self.cluster_name):
                     raise NodeLost(
                         f"cluster {self.cluster_name!r} is not up. Try: rh.compute({self.cluster_name!r}).up_if_not()",
                         started="no",

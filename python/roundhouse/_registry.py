@@ -122,12 +122,20 @@ def warned(work: Callable[[], R], otherwise: R) -> R:
         return otherwise
 
 
-def save_cluster(name: str, config: dict[str, Any], state_key: str, overwrite: bool) -> None:
+def token_of(name: str) -> str:
+    """The token that was saved with the cluster of that name; empty where there is none."""
+    with registry() as saved:
+        found = saved.find_cluster(name)
+    return "" if found is None else found[5]
+
+
+def save_cluster(name: str, config: dict[str, Any], state_key: str, overwrite: bool, token: str = "") -> None:
     from roundhouse import _json
 
     try:
         with registry() as saved:
-            saved.save_cluster(name, "local", _json.encode(config).decode(), state_key, overwrite)
+            launcher = config.get("launcher", "")
+            saved.save_cluster(name, launcher, _json.encode(config).decode(), state_key, overwrite, token)
     except NameTaken as error:
         raise SavedAlready(error.message, **error.facts) from None
 

@@ -37,7 +37,8 @@ class Service:
     def __init__(self, cluster: Cluster, description: dict[str, Any]) -> None:
         self.cluster = cluster
         self.name: str = description["name"]
-        python = description.get("language", "python").startswith("python")  # "python 3.11.7"
+        # "python 3.11.7"; whoever may only call sends no pickles, which run code.
+        python = description.get("language", "python").startswith("python") and description.get("trust") != "data"
         self.encoding = _serialize.PICKLE if python else _serialize.MSGPACK
         self._link = cluster._link
         self.describe(description)
@@ -50,7 +51,7 @@ class Service:
         self._accepted: dict[str, frozenset[str] | None] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return revive, (self.cluster.name, self._link.socket_path, self.description)
+        return revive, (self.cluster.name, self._link.socket_path, self.description, self._link.pin)
 
     # Calls.
 
@@ -231,10 +232,15 @@ def pumped(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return False
 
 
-def revive(cluster_name: str, socket_path: str, description: dict[str, Any]) -> Service:
+def revive(cluster_name: str, socket_path: str, description: dict[str, Any], pin: str = "") -> Service:
     """A service that came as an argument, or in code that was sent: called through its node's socket."""
     from roundhouse._cluster import Cluster
 
+    if "://" in socket_path:
+        from roundhouse import _reached
+
+        home = _reached.home_of(description["name"], description.get("worker", ""))
+        return Service(home or _reached.revive(cluster_name, socket_path, pin), description)
     cluster = Cluster(cluster_name)
     # $ROUNDHOUSE_STATE may be another one here.
     cluster._socket_path = socket_path

@@ -91,8 +91,12 @@ def card(cluster: Cluster) -> str:
     """For notebooks. Asks a cluster that is up for its services, and waits only briefly for them."""
     from roundhouse import _display
 
-    up = _engine.is_up_at(cluster._socket_path)
-    rows: dict[str, Any] = {"launcher": "local", "state": "up" if up else "down", **cluster._sizes.asked}
+    up = _engine.is_up_at(cluster._socket_path) if cluster.state_folder else cluster.is_up()
+    rows: dict[str, Any] = {
+        "launcher": "local" if cluster.state_folder else "none, it is reached",
+        "state": "up" if up else "down",
+        **cluster._sizes.asked,
+    }
     if up:
         try:
             status = cluster._link.ask_node("status", {}, timeout=1.0, silent=True)

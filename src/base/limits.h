@@ -50,6 +50,21 @@ inline constexpr std::size_t k_read_buffer_bytes = 256 * 1024;
 inline constexpr std::size_t k_http_head_bytes_max = 16 * 1024;
 inline constexpr milliseconds k_handshake_timeout{10'000};
 
+// TCP: a peer whose machine is gone shows itself after two minutes of silence.
+inline constexpr seconds k_keepalive_idle{60};
+inline constexpr seconds k_keepalive_interval{15};
+inline constexpr int k_keepalive_probes = 4;
+
+// Tokens. A wrong one is answered after this long, twice as long each time that its address sends another within a minute; so many
+// answers wait at once, and further ones are not given.
+inline constexpr milliseconds k_wrong_token_delay{50};
+inline constexpr milliseconds k_wrong_token_delay_max{2'000};
+inline constexpr seconds k_wrong_token_memory{60};
+inline constexpr std::size_t k_wrong_token_addresses_max = 1024;
+inline constexpr std::size_t k_wrong_token_waiting_max = 64;
+inline constexpr std::size_t k_tokens_max = 1000;
+inline constexpr std::size_t k_token_text_bytes_max = 256;
+
 // Names of services, clusters and methods: shown to people, put into paths.
 inline constexpr std::size_t k_name_bytes_max = 128;
 inline constexpr std::size_t k_cluster_name_bytes_max = 64;

@@ -455,13 +455,13 @@ private:
     pid_t pid_;
 };
 
-std::unique_ptr<PyClient> connect(const std::string& socket_path, const std::string& software, nb::object timeout) {
+std::unique_ptr<PyClient> connect(const std::string& endpoint, const std::string& software, nb::object timeout, const std::string& token, const std::string& pin) {
     if (is_exiting()) raise(Error(Code::node_lost, "the interpreter is exiting: no new connection is made"));
     const Deadline deadline = deadline_after(timeout);
     std::optional<Result<std::shared_ptr<client::Client>>> connected;
     {
         const WithoutGil released;
-        connected = client::Client::connect({socket_path, software}, deadline);
+        connected = client::Client::connect({endpoint, software, token, pin}, deadline);
     }
     std::shared_ptr<client::Client> client = unwrap(std::move(*connected));
     std::erase_if(all_clients, [](const auto& known) { return known.expired(); });
@@ -514,7 +514,7 @@ void bind_client(nb::module_& module) {
         .def("alive", &PyClient::alive)
         .def("close", &PyClient::close)
         .def("session", &PyClient::session);
-    module.def("connect", &connect, nb::arg("socket_path"), nb::arg("software"), nb::arg("timeout") = nb::none());
+    module.def("connect", &connect, nb::arg("endpoint"), nb::arg("software"), nb::arg("timeout") = nb::none(), nb::arg("token") = "", nb::arg("pin") = "");
     module.def("close_all", &close_all);
     // In a child the table is left as it is, for ever: to drop what was closed before the fork would end connections whose
     // threads the child does not have.

@@ -28,7 +28,7 @@ auto freely(Work work) {
 }
 
 nb::tuple row_of(const SavedCluster& saved) {
-    return nb::make_tuple(saved.name, saved.launcher, saved.config, saved.state_key, saved.saved_at_s);
+    return nb::make_tuple(saved.name, saved.launcher, saved.config, saved.state_key, saved.saved_at_s, saved.token);
 }
 nb::tuple row_of(const SavedService& saved) { return nb::make_tuple(saved.name, saved.cluster, saved.service, saved.kind, saved.saved_at_s); }
 
@@ -52,9 +52,10 @@ void bind_registry(nb::module_& module) {
         .def("__init__", [](Registry* place) { new (place) Registry(unwrap(launch::state_base()) + "/registry.db"); })
         .def_prop_ro("path", [](const Registry& self) { return self.path(); })
         .def("save_cluster",
-             [](const Registry& self, Text name, Text launcher, Text config, Text state_key, bool overwrite) {
-                 freely([&] { return self.save(SavedCluster{name, launcher, config, state_key}, overwrite); });
-             })
+             [](const Registry& self, Text name, Text launcher, Text config, Text state_key, bool overwrite, Text token) {
+                 freely([&] { return self.save(SavedCluster{name, launcher, config, state_key, token}, overwrite); });
+             },
+             nb::arg("name"), nb::arg("launcher"), nb::arg("config"), nb::arg("state_key"), nb::arg("overwrite"), nb::arg("token") = "")
         .def("find_cluster", [](const Registry& self, Text name) { return row_or_none(freely([&] { return self.find_cluster(name); })); })
         .def("clusters", [](const Registry& self) { return rows_of(freely([&] { return self.clusters(); })); })
         .def("forget_cluster", [](const Registry& self, Text name) { return freely([&] { return self.forget_cluster(name); }); })

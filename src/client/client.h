@@ -109,8 +109,10 @@ public:
 class Client {
 public:
     struct Options {
-        std::string socket_path;
+        std::string endpoint;  // "unix:/path" or the path alone, "tcp://127.0.0.1:PORT", "tls://HOST:PORT" (net/endpoint.h)
         std::string software;  // "roundhouse 0.1.0 python 3.11.7", for people
+        std::string token{};   // for TCP and TLS
+        std::string pin{};     // of the server's key, for TLS; without one its certificate must be trusted on this machine
     };
 
     virtual ~Client() = default;

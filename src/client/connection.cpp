@@ -7,7 +7,8 @@
 
 #include "base/ids.h"
 #include "base/limits.h"
-#include "net/unix.h"
+#include "net/transport.h"
+#include "rpc/handshake.h"
 #include "wire/convert.h"
 
 namespace rh::client {
@@ -20,10 +21,18 @@ using Read = rpc::BlockingLink::Read;
 // After this long without a waiting caller the background thread watches the socket for news nobody asked for.
 constexpr std::chrono::milliseconds k_quiet{100};
 
+// It goes into a line of HTTP, and is never part of a message.
+Result<void> check_token(const std::string& token, bool needed) {
+    if (token.empty() && needed)
+        return fail(Error(Code::not_allowed, "over TCP a node wants a token, and none was given. Try: token=..., which create_token() makes on the node's own machine").with("started", "no"));
+    const bool fine = token.size() <= limits::k_token_text_bytes_max && std::all_of(token.begin(), token.end(), [](char c) { return c > ' ' && c < 0x7f; });
+    return fine ? Result<void>() : fail(Error(Code::not_allowed, "what was given as the token is none: a token has no spaces, lines or special characters").with("started", "no"));
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Client>> Client::connect(Options options, Deadline deadline) {
-    auto connection = std::make_shared<Connection>(random_bytes(k_session_id_bytes), options.socket_path);
+    auto connection = std::make_shared<Connection>(random_bytes(k_session_id_bytes));
     RH_TRY_VOID(connection->open(options, deadline));
     // The background thread and outstanding calls hold the connection itself; what callers hold closes it when they let go.
     Client* const face = connection.get();
@@ -37,7 +46,7 @@ Outcome call(Client& client, const Request& request, Waiter& waiter) {
     return (*started)->take_outcome();
 }
 
-Connection::Connection(std::string session, std::string path) : session_(std::move(session)), path_(std::move(path)) {}
+Connection::Connection(std::string session) : session_(std::move(session)) {}
 
 Connection::~Connection() {
     if (link_ != nullptr && !link_->usable()) {
@@ -52,15 +61,19 @@ Connection::~Connection() {
 }
 
 Result<void> Connection::open(const Options& options, Deadline deadline) {
-    RH_TRY(Fd socket, net::connect_unix(path_));
+    if (!deadline) deadline = Clock::now() + limits::k_handshake_timeout;
+    RH_TRY(const net::Endpoint endpoint, net::Endpoint::parse(options.endpoint));
+    const bool remote = endpoint.kind != net::Endpoint::Kind::unix_socket;
+    RH_TRY_VOID(check_token(options.token, remote));
+    RH_TRY(net::Transport transport, net::connect(endpoint, options.pin, *deadline));
     rpc::Message hello;
     wire::Hello& about = *hello.mutable_hello();
     about.set_role(wire::CLIENT);
     about.set_session(session_);
     about.set_pid(static_cast<std::uint64_t>(::getpid()));
     about.set_software(options.software);
-    if (!deadline) deadline = Clock::now() + limits::k_handshake_timeout;
-    RH_TRY(link_, rpc::BlockingLink::open(std::move(socket), hello, deadline, *this, k_signal_slice));
+    const std::string request = rpc::upgrade_request(endpoint.authority(), remote ? std::string_view(options.token) : std::string_view());
+    RH_TRY(link_, rpc::BlockingLink::open(std::move(transport), hello, deadline, *this, k_signal_slice, request));
     // Signals belong to the program's own threads, above all Ctrl-C to its main thread.
     sigset_t all;
     sigset_t before;

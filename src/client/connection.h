@@ -31,7 +31,7 @@ inline constexpr std::chrono::milliseconds k_nap{1};
 
 class Connection final : public Client, public std::enable_shared_from_this<Connection>, private rpc::BlockingLink::Receiver {
 public:
-    Connection(std::string session, std::string path);
+    explicit Connection(std::string session);
     ~Connection() override;
 
     Result<void> open(const Options& options, Deadline deadline);
@@ -92,7 +92,6 @@ private:
     Result<void> on_output(std::uint64_t stream, Channel channel, std::string text);
 
     const std::string session_;
-    const std::string path_;
     std::unique_ptr<rpc::BlockingLink> link_;
     std::atomic<bool> flush_wanted_{false};
     std::vector<std::pair<std::uint64_t, Outcome>> ended_;  // results that came with the last read; the reading thread's

@@ -10,9 +10,9 @@ namespace rh::daemon {
 
 using net::asio::awaitable;
 
-Connection::Connection(std::unique_ptr<net::Stream> stream, net::Peer peer, Switchboard& switchboard, rpc::Cork& cork,
+Connection::Connection(std::unique_ptr<net::Stream> stream, net::Peer peer, Principal principal, Switchboard& switchboard, rpc::Cork& cork,
                        const net::asio::any_io_executor& executor)
-    : peer_(peer), principal_("uid:" + std::to_string(peer.uid)), switchboard_(switchboard), link_(std::move(stream), *this, cork, executor), tasks_(executor), greeted_(executor) {}
+    : peer_(std::move(peer)), principal_(std::move(principal)), switchboard_(switchboard), link_(std::move(stream), *this, cork, executor), tasks_(executor), greeted_(executor) {}
 
 awaitable<Error> Connection::run(Bytes leftover) {
     link_.send_raw(rpc::upgrade_answer());

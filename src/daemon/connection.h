@@ -9,8 +9,9 @@
 #include <unordered_set>
 #include <vector>
 
+#include "daemon/principal.h"
 #include "daemon/worker.h"
-#include "net/unix.h"
+#include "net/accepted.h"
 #include "rpc/async_link.h"
 
 namespace rh::daemon {
@@ -25,6 +26,7 @@ struct Asker {
     std::uint64_t deadline_ms = 0;
     bool kill = false;
     std::vector<std::string> parents;
+    Principal principal;
 
     Connection* get() const { return alive != nullptr && *alive ? connection : nullptr; }
 };
@@ -51,15 +53,16 @@ public:
         std::uint64_t stream = 0;
     };
 
-    Connection(std::unique_ptr<net::Stream> stream, net::Peer peer, Switchboard& switchboard, rpc::Cork& cork, const net::asio::any_io_executor& executor);
+    Connection(std::unique_ptr<net::Stream> stream, net::Peer peer, Principal principal, Switchboard& switchboard, rpc::Cork& cork,
+               const net::asio::any_io_executor& executor);
 
     // Runs to the end of the connection and returns why it ended.
     net::asio::awaitable<Error> run(Bytes leftover);
 
     rpc::AsyncLink& link() { return link_; }
     const net::Peer& peer() const { return peer_; }
-    // Who calls, as the kernel knows them: "uid:1000".
-    const std::string& principal() const { return principal_; }
+    // Who calls, and what they may.
+    const Principal& principal() const { return principal_; }
     void answer(std::uint64_t stream, Outcome outcome);
 
     std::unordered_map<std::uint64_t, Target> targets;  // a client's calls on their way
@@ -76,7 +79,7 @@ private:
     Result<void> greet(const wire::Hello& hello);
 
     const net::Peer peer_;
-    const std::string principal_;
+    const Principal principal_;
     Switchboard& switchboard_;
     rpc::AsyncLink link_;
     net::TaskGroup tasks_;

@@ -15,7 +15,9 @@ Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& option
       router_(services_, executor),
       follower_(executor, [this](Worker& worker, Channel channel, std::string_view text) { return router_.deliver(worker, channel, text); }),
       tasks_(executor),
-      node_({options.cluster_name, options.socket_path, options.state_folder}, executor, services_, workers_, router_, tasks_) {
+      doors_(executor, options.state_folder),
+      node_({options.cluster_name, options.socket_path, options.state_folder}, executor, services_, workers_, router_, tasks_, doors_) {
+    doors_.tokens.on_end([this](const std::string& principal) { end_connections_of(principal); });
     router_.follow_with(follower_);
     router_.on_idle([this](Worker& worker) { workers_.stop(worker); });
     router_.on_kill([this](Worker& worker) {
@@ -28,30 +30,33 @@ Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& option
 awaitable<void> Daemon::run() {
     tasks_.spawn(follower_.run());
     tasks_.spawn(router_.run());
+    tasks_.spawn(doors_.tokens.run());
+    doors_.listening.restore();
     co_await workers_.run();
     spdlog::info("the keeper is gone: the node ends");
     stopping_ = true;
     for (Session& session : sessions_) session.connection.link().close();
     follower_.stop();
+    doors_.listening.stop();
     co_await tasks_.stop();
 }
 
 bool Daemon::has_room() const { return !stopping_ && sessions_.size() < limits::k_connections_max; }
 
-void Daemon::adopt(std::unique_ptr<net::Stream> stream, net::Peer peer, Bytes leftover) {
-    const auto session = sessions_.emplace(sessions_.end(), std::move(stream), peer, *this);
+void Daemon::adopt(std::unique_ptr<net::Stream> stream, net::Peer peer, Principal principal, Bytes leftover) {
+    const auto session = sessions_.emplace(sessions_.end(), std::move(stream), std::move(peer), std::move(principal), *this);
     tasks_.spawn(serve(session, std::move(leftover)));
 }
 
 awaitable<void> Daemon::serve(std::list<Session>::iterator session, Bytes leftover) {
     Connection& connection = session->connection;
     const Error why = co_await connection.run(std::move(leftover));
-    if (why.code != Code::node_lost) spdlog::warn("a connection from pid {} was ended: {}", connection.peer().pid, why.message);
+    if (why.code != Code::node_lost) spdlog::warn("a connection from {} was ended: {}", connection.peer().address.empty() ? fmt::format("pid {}", connection.peer().pid) : connection.peer().address, why.message);
     *session->alive = false;
     if (connection.worker != nullptr) {
         // Its process is ended, if it has not, so that the keeper tells how; its calls fail then, with the kernel's evidence.
         connection.worker->connection = nullptr;
-        if (!connection.worker->end) node_.on_worker_lost(*connection.worker);
+        if (!connection.worker->end && !stopping_) node_.on_worker_lost(*connection.worker);
         workers_.end_lost(*connection.worker);
     } else {
         router_.drop_client(connection);
@@ -66,6 +71,8 @@ Result<void> Daemon::on_hello(Connection& connection, const wire::Hello& hello) 
         return {};
     }
     if (hello.role() != wire::WORKER) return fail(Code::protocol, "a peer of an unknown role said hello");
+    // Workers are this node's own processes, and hold no token.
+    if (!connection.peer().address.empty()) return fail(Code::not_allowed, "a worker connects through the node's Unix socket");
     const std::shared_ptr<Worker> worker = workers_.find(hello.worker());
     if (worker == nullptr || worker->connection != nullptr)
         return fail(Code::not_allowed, fmt::format("this node has started no worker \"{:.64}\" that is not connected yet", hello.worker()));
@@ -74,6 +81,12 @@ Result<void> Daemon::on_hello(Connection& connection, const wire::Hello& hello) 
     connection.worker = worker;
     worker->ready.set();
     return {};
+}
+
+void Daemon::end_connections_of(const std::string& principal) {
+    for (Session& session : sessions_) {
+        if (session.connection.principal().name == principal) session.connection.link().close();
+    }
 }
 
 void Daemon::on_worker_end(Worker& worker) {
@@ -88,7 +101,7 @@ void Daemon::on_node_call(Connection& connection, rpc::Message& message, Body bo
     for (Session& session : sessions_) {
         if (&session.connection != &connection) continue;
         connection.asking.insert(message.stream());
-        Asker asker{&connection, message.stream(), session.alive, message.deadline_ms(), message.kill(), {message.parents().begin(), message.parents().end()}};
+        Asker asker{&connection, message.stream(), session.alive, message.deadline_ms(), message.kill(), {message.parents().begin(), message.parents().end()}, connection.principal()};
         tasks_.spawn(answer(std::move(asker), message.method(), std::move(body)));
     }
 }

@@ -25,13 +25,17 @@ public:
 
     net::asio::awaitable<void> run();
 
-    void adopt(std::unique_ptr<net::Stream> stream, net::Peer peer, Bytes leftover) override;
+    void adopt(std::unique_ptr<net::Stream> stream, net::Peer peer, Principal principal, Bytes leftover) override;
     bool has_room() const override;
+    net::asio::awaitable<Result<net::Accepted>> accept() override { return doors_.listening.accept(); }
+    net::asio::awaitable<Result<Principal>> authenticate(std::string token, std::string address) override {
+        return doors_.tokens.authenticate(std::move(token), std::move(address));
+    }
 
 private:
     struct Session {
-        Session(std::unique_ptr<net::Stream> stream, net::Peer peer, Daemon& daemon)
-            : connection(std::move(stream), peer, daemon, daemon.cork_, daemon.executor_), alive(std::make_shared<bool>(true)) {}
+        Session(std::unique_ptr<net::Stream> stream, net::Peer peer, Principal principal, Daemon& daemon)
+            : connection(std::move(stream), std::move(peer), std::move(principal), daemon, daemon.cork_, daemon.executor_), alive(std::make_shared<bool>(true)) {}
 
         Connection connection;
         std::shared_ptr<bool> alive;  // shared with the coroutines that owe it an answer
@@ -40,6 +44,7 @@ private:
     net::asio::awaitable<void> serve(std::list<Session>::iterator session, Bytes leftover);
     net::asio::awaitable<void> answer(Asker asker, std::string method, Body body);
     void on_worker_end(Worker& worker);
+    void end_connections_of(const std::string& principal);
 
     Result<void> on_hello(Connection& connection, const wire::Hello& hello) override;
     bool relay_from_client(Connection& connection, rpc::Message& message, ByteView body) override { return router_.from_client(connection, message, body); }
@@ -55,6 +60,7 @@ private:
     Router router_;
     Follower follower_;
     net::TaskGroup tasks_;
+    Doors doors_;
     Node node_;
     std::list<Session> sessions_;
     bool stopping_ = false;

@@ -74,17 +74,18 @@ Result<Node::Deployment> Node::Deployment::of(const Json& request, const Body& b
     return wanted;
 }
 
-Node::Node(About about, const net::asio::any_io_executor& executor, Services& services, Workers& workers, Router& router, net::TaskGroup& tasks)
-    : about_(std::move(about)), executor_(executor), services_(services), workers_(workers), router_(router), tasks_(tasks), resources_(Resources::of_this_node()) {}
+Node::Node(About about, const net::asio::any_io_executor& executor, Services& services, Workers& workers, Router& router, net::TaskGroup& tasks, Doors& doors)
+    : about_(std::move(about)), executor_(executor), services_(services), workers_(workers), router_(router), tasks_(tasks), doors_(doors), resources_(Resources::of_this_node()) {}
 
 awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
     const Result<Json> request = parse_request(body);
     if (!request) co_return Outcome::failed(request.error());
+    if (const auto allowed = may(asker.principal, method, *request); !allowed) co_return Outcome::failed(allowed.error());
     if (method == "start") co_return co_await start(*request, asker);
     if (method == "abandon") co_return abandon(*request, asker);
     if (method == "deploy") co_return co_await deploy(*request, body, asker);
     if (method == "create") co_return co_await create(*request, body, asker);
-    if (method == "describe") co_return describe(*request);
+    if (method == "describe") co_return describe(*request, asker.principal);
     if (method == "rename") co_return co_await rename(*request);
     if (method == "delete") co_return co_await remove(*request);
     if (method == "clear") co_return co_await clear();
@@ -94,12 +95,18 @@ awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
     if (method == "set_env") co_return co_await set_env(*request);
     if (method == "run") co_return co_await run(*request, asker);
     if (method == "status") co_return status();
+    if (method == "listen") co_return listen(*request);
+    if (method == "unlisten") co_return unlisten();
+    if (method == "listening") co_return json_outcome(doors_.listening.description());
+    if (method == "token_create") co_return token_create(*request);
+    if (method == "tokens") co_return tokens();
+    if (method == "token_revoke") co_return token_revoke(*request);
     if (method == "stop") {
         workers_.shut_down();
         co_return json_outcome(Json::object());
     }
     co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; it has start, abandon, deploy, create, describe, rename, delete, clear, "
-                                                                 "create_process, processes, kill_process, set_env, run, status and stop", method)));
+                                                                 "create_process, processes, kill_process, set_env, run, status, listen, unlisten, listening, token_create, tokens, token_revoke and stop", method)));
 }
 
 // --- workers -------------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 #pragma once
 
 // The service "_node" (protocol/node.md): workers and what is deployed to them (node.cpp), names and objects (node_names.cpp),
-// what is found or made (node_finding.cpp), named processes (node_processes.cpp), and workers that take a dead one's place
-// (node_successors.cpp). Each call is a coroutine of the Daemon's; replies go to the stream that asked.
+// what is found or made (node_finding.cpp), named processes (node_processes.cpp), workers that take a dead one's place
+// (node_successors.cpp), and who may come in (node_doors.cpp). Each call is a coroutine of the Daemon's; replies go to the
+// stream that asked.
 
 #include <chrono>
 #include <list>
@@ -11,6 +12,7 @@
 #include <set>
 #include <string>
 
+#include "daemon/doors.h"
 #include "daemon/resources.h"
 #include "daemon/router.h"
 #include "daemon/workers.h"
@@ -26,7 +28,7 @@ public:
     };
 
     // `tasks` runs what brings up the successors of dead workers.
-    Node(About about, const net::asio::any_io_executor& executor, Services& services, Workers& workers, Router& router, net::TaskGroup& tasks);
+    Node(About about, const net::asio::any_io_executor& executor, Services& services, Workers& workers, Router& router, net::TaskGroup& tasks, Doors& doors);
 
     net::asio::awaitable<Outcome> call(std::string method, Body body, Asker asker);
     // That call waits no longer for a worker or for whoever makes what it wants, if it does.
@@ -104,7 +106,7 @@ private:
     net::asio::awaitable<Outcome> rename(const Json& request);
     net::asio::awaitable<Outcome> remove(const Json& request);
     net::asio::awaitable<Outcome> clear();
-    Outcome describe(const Json& request) const;
+    Outcome describe(const Json& request, const Principal& principal) const;
     Json description_of(const Service& service) const;
     // What a service that lost its name leaves behind: its workers end, with their last call, unless something else lives
     // there. `successor` has the name now, or is null.
@@ -120,6 +122,14 @@ private:
     Json process_json(const Process& process) const;
     Json processes_json() const;
 
+    // node_doors.cpp
+    Result<void> may(const Principal& principal, std::string_view method, const Json& request) const;
+    Outcome listen(const Json& request);
+    Outcome unlisten();
+    Outcome token_create(const Json& request);
+    Outcome tokens() const;
+    Outcome token_revoke(const Json& request);
+
     // node_successors.cpp
     std::shared_ptr<Service> will_be_replaced(const Worker& worker) const;
     void replace(const std::shared_ptr<Service>& service, Worker& worker);
@@ -132,6 +142,7 @@ private:
     Workers& workers_;
     Router& router_;
     net::TaskGroup& tasks_;
+    Doors& doors_;
     Resources resources_;
     std::list<Waiting*> waiting_;  // each stands in the coroutine that waits
     std::list<const Promise*> promises_;

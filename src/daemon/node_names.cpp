@@ -244,13 +244,15 @@ awaitable<Outcome> Node::clear() {
     co_return json_outcome(answer);
 }
 
-Outcome Node::describe(const Json& request) const {
+Outcome Node::describe(const Json& request, const Principal& principal) const {
     const auto name = field<std::string>(request, "name");
     if (!name) return Outcome::failed(name.error());
     const Result<std::shared_ptr<Service>> found = services_.get(*name);
     if (!found) return Outcome::failed(found.error());
     if ((*found)->dead) return Outcome::failed(gone(**found));
-    return json_outcome(description_of(**found));
+    Json description = description_of(**found);
+    description["trust"] = principal.may_run_code() ? "pickle" : "data";
+    return json_outcome(description);
 }
 
 }  // namespace rh::daemon

@@ -16,6 +16,14 @@ constexpr std::string_view k_worker_service = "_worker";
 constexpr std::size_t k_parked_bytes_max = limits::k_body_window_bytes + limits::k_items_window_bytes;
 constexpr std::size_t k_parked_message_bytes = 256;  // that each counts at least, so that empty ones are bounded as well
 
+// Whether whoever it is may make that call.
+Result<void> may_send(const Principal& principal, const rpc::Message& message) {
+    RH_TRY_VOID(principal.may_call(message.service()));
+    if (message.encoding() == wire::PICKLE) RH_TRY_VOID(principal.may_pickle());
+    if (message.kill()) RH_TRY_VOID(principal.may(Scope::deploy, "to end a worker with its call"));
+    return {};
+}
+
 void remember_errors(Worker& worker, std::string_view text) {
     worker.recent_errors += text;
     // Cut seldom, so that a worker that prints a lot is not slowed by it.
@@ -58,6 +66,10 @@ bool Router::note_from_client(Worker& worker, std::uint64_t stream, Route& route
             return true;
         case wire::ITEM: {
             if (own) return false;
+            if (message.encoding() == wire::PICKLE && !route.client->principal().may_run_code()) {
+                break_off(worker, stream, route, route.client->principal().may_pickle().error());
+                return false;
+            }
             const Result<std::uint64_t> whole = wire::whole_body_bytes(message);
             if (!whole || body.size() > *whole || route.call_bytes_left != 0) {
                 break_off(worker, stream, route, whole ? Error(Code::protocol, "an item does not fit what it announces, or what came before it") : whole.error());
@@ -91,15 +103,17 @@ bool Router::note_from_client(Worker& worker, std::uint64_t stream, Route& route
                 follower_->resume(worker);
             }
             return true;
-        case wire::CANCEL:
+        case wire::CANCEL: {
             if (message.source() != 0) return false;
+            const bool kill = message.kill() && route.client->principal().may_run_code();
             for (const auto& [each, its_stream] : with_siblings(worker, stream, route)) {
                 Route* const found = route_of(*each, its_stream);
                 if (found == nullptr) continue;
-                found->kill = found->kill || message.kill();
+                found->kill = found->kill || kill;
                 cancel(*each, its_stream, *found);
             }
             return false;
+        }
         case wire::PING: return true;
         default: return false;
     }
@@ -108,6 +122,7 @@ bool Router::note_from_client(Worker& worker, std::uint64_t stream, Route& route
 void Router::open(Connection& client, rpc::Message& message, ByteView body) {
     if (message.service() == k_worker_service)
         return refuse(client, message, Error(Code::not_allowed, "the service \"_worker\" is the node's own; deploy through \"_node\""));
+    if (const auto may = may_send(client.principal(), message); !may) return refuse(client, message, may.error());
     Result<std::shared_ptr<Service>> found = services_.get_called(message.service());
     if (!found) return refuse(client, message, std::move(found.error()));
     Service& service = **found;
@@ -144,7 +159,7 @@ void Router::open(Connection& client, rpc::Message& message, ByteView body) {
         ++worker.parking->calls;
     }
     if (message.deadline_ms() != 0) set_deadline(worker, stream, route, message.deadline_ms());
-    message.set_principal(client.principal());
+    message.set_principal(client.principal().name);
     if (message.service() != service.name) message.set_service(service.name);  // it was renamed
     pass(worker, stream, route, message, body);
 }

@@ -55,6 +55,7 @@ awaitable<void> Workers::run() {
         }
     }
     keeper_->close();
+    keeper_gone_ = true;
     co_await tasks_.stop();
 }
 
@@ -128,6 +129,7 @@ void Workers::end(const std::string& id, Error why) {
 }
 
 void Workers::tell(const process::KeeperMessage& message) {
+    if (keeper_gone_) return;
     process::append_keeper_message(unsent_, message);
     if (!writing_) {
         writing_ = true;

@@ -63,6 +63,7 @@ private:
     OnEnd on_end_;
     Bytes unsent_;
     bool writing_ = false;
+    bool keeper_gone_ = false;  // and every worker with it: there is nobody to tell anything
     net::TaskGroup tasks_;
     std::map<std::string, std::shared_ptr<Worker>, std::less<>> by_id_;
 };

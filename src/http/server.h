@@ -1,6 +1,6 @@
 #pragma once
 
-// Accepts connections, reads one HTTP request's head from each, and on `Upgrade: roundhouse` hands the stream to the
+// Accepts connections (the Unix socket's, and TCP's where the node listens), reads one HTTP request's head from each, and on `Upgrade: roundhouse` hands the stream to the
 // daemon. Everything else is answered and closed. On the daemon's executor; stop() ends it.
 
 #include "daemon/api.h"
@@ -18,6 +18,9 @@ public:
 
 private:
     net::asio::awaitable<void> accept();
+    net::asio::awaitable<void> accept_tcp();
+    // Whether to go on after that failure to accept.
+    net::asio::awaitable<bool> weather(Error error);
     net::asio::awaitable<void> handle(net::Accepted accepted);
 
     net::asio::any_io_executor executor_;

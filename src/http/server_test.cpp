@@ -22,12 +22,14 @@ using namespace std::chrono_literals;
 
 class FakeDaemon final : public daemon::Api {
 public:
-    void adopt(std::unique_ptr<net::Stream> stream, net::Peer peer, Bytes leftover) override {
+    void adopt(std::unique_ptr<net::Stream> stream, net::Peer peer, daemon::Principal, Bytes leftover) override {
         streams.push_back(std::move(stream));
         peers.push_back(peer);
         leftovers.emplace_back(as_text(leftover.view()));
     }
     bool has_room() const override { return room; }
+    asio::awaitable<Result<net::Accepted>> accept() override { co_return fail(Error(Code::node_lost, "no TCP here").with("errno", std::to_string(ECANCELED))); }
+    asio::awaitable<Result<daemon::Principal>> authenticate(std::string, std::string) override { co_return fail(Code::not_allowed, "nobody's token"); }
     bool room = true;
     std::vector<std::unique_ptr<net::Stream>> streams;
     std::vector<net::Peer> peers;

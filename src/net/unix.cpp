@@ -8,60 +8,17 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "net/socket_stream.h"
+
 namespace rh::net {
 
 namespace {
 
-using Socket = asio::local::stream_protocol::socket;
 using boost::system::error_code;
 
 Error lost(std::string_view what, const error_code& error) {
     return Error(Code::node_lost, fmt::format("the connection was lost while {}: {}", what, error.message()));
 }
-
-class UnixStream final : public Stream {
-public:
-    explicit UnixStream(Socket socket) : socket_(std::move(socket)) {}
-
-    Result<std::size_t> try_read(std::span<std::byte> to) override {
-        if (!socket_.is_open()) return fail(Code::node_lost, "the connection is closed");
-        for (;;) {
-            const auto count = ::recv(socket_.native_handle(), to.data(), to.size(), MSG_DONTWAIT);
-            if (count > 0) return static_cast<std::size_t>(count);
-            if (count == 0) return fail(Code::node_lost, "the peer closed the connection");
-            if (errno == EAGAIN || errno == EWOULDBLOCK) return std::size_t{0};
-            if (errno != EINTR) return fail(lost("reading", error_code(errno, boost::system::system_category())));
-        }
-    }
-
-    Result<std::size_t> try_write(ByteView from) override {
-        if (!socket_.is_open()) return fail(Code::node_lost, "the connection is closed");
-        for (;;) {
-            const auto count = ::send(socket_.native_handle(), from.data(), from.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-            if (count >= 0) return static_cast<std::size_t>(count);
-            if (errno == EAGAIN || errno == EWOULDBLOCK) return std::size_t{0};
-            if (errno != EINTR) return fail(lost("writing", error_code(errno, boost::system::system_category())));
-        }
-    }
-
-    asio::awaitable<Result<void>> wait_readable() override { return wait(Socket::wait_read); }
-    asio::awaitable<Result<void>> wait_writable() override { return wait(Socket::wait_write); }
-
-    void close() override {
-        error_code ignored;
-        socket_.close(ignored);
-    }
-
-private:
-    asio::awaitable<Result<void>> wait(Socket::wait_type type) {
-        error_code error;
-        co_await socket_.async_wait(type, asio::redirect_error(asio::use_awaitable, error));
-        if (error) co_return fail(lost("waiting", error));
-        co_return Result<void>{};
-    }
-
-    Socket socket_;
-};
 
 Result<sockaddr_un> address_of(const std::string& path) {
     sockaddr_un address{};
@@ -78,12 +35,12 @@ Result<Peer> peer_of(int socket) {
     ucred credentials{};
     socklen_t size = sizeof credentials;
     if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return fail(os_error("cannot tell who connects", errno));
-    return Peer{credentials.uid, credentials.pid};
+    return Peer{credentials.uid, credentials.pid, {}};
 #else
     uid_t uid = 0;
     gid_t gid = 0;
     if (::getpeereid(socket, &uid, &gid) != 0) return fail(os_error("cannot tell who connects", errno));
-    return Peer{uid, 0};
+    return Peer{uid, 0, {}};
 #endif
 }
 
@@ -128,11 +85,11 @@ Result<UnixListener> UnixListener::listen(const asio::any_io_executor& executor,
 
 asio::awaitable<Result<Accepted>> UnixListener::accept() {
     error_code error;
-    Socket socket = co_await acceptor_.async_accept(asio::redirect_error(asio::use_awaitable, error));
+    asio::local::stream_protocol::socket socket = co_await acceptor_.async_accept(asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return fail(lost("accepting a connection", error).with("errno", std::to_string(error.value())));
     const Result<Peer> peer = peer_of(socket.native_handle());
     if (!peer) co_return fail(peer.error());
-    co_return Accepted{std::make_unique<UnixStream>(std::move(socket)), *peer};
+    co_return Accepted{std::make_unique<SocketStream>(std::move(socket)), *peer, nullptr};
 }
 
 void UnixListener::close() {
@@ -141,7 +98,7 @@ void UnixListener::close() {
 }
 
 std::unique_ptr<Stream> adopt_unix(const asio::any_io_executor& executor, Fd socket) {
-    return std::make_unique<UnixStream>(Socket(executor, asio::local::stream_protocol(), socket.release()));
+    return std::make_unique<SocketStream>(asio::local::stream_protocol::socket(executor, asio::local::stream_protocol(), socket.release()));
 }
 
 }  // namespace rh::net

@@ -10,24 +10,14 @@
 #include <optional>
 #include <string>
 
-#include "net/stream.h"
+#include "base/fd.h"
+#include "net/accepted.h"
 
 namespace rh::net {
 
 // A connected socket that blocks. Code::node_lost when nobody listens, Code::not_allowed when the socket is another
 // user's; both name the path.
 Result<Fd> connect_unix(const std::string& path);
-
-// Who is at the other end, as the kernel knows.
-struct Peer {
-    std::uint32_t uid = 0;
-    std::int32_t pid = 0;
-};
-
-struct Accepted {
-    std::unique_ptr<Stream> stream;
-    Peer peer;
-};
 
 class UnixListener {
 public:

@@ -3,59 +3,37 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <thread>
 
-#include "base/limits.h"
-#include "registry/database.h"
+#include "store/database.h"
 
 namespace rh::registry {
 
 namespace {
 
-using std::chrono::milliseconds;
-using std::chrono::steady_clock;
 using std::chrono::system_clock;
+using store::Database;
+using store::Statement;
 
-constexpr milliseconds k_retry{2};
+// "RHrg".
+const store::Format k_format{
+    "registry", 0x52487267, "saved clusters, services and settings cannot be read. What runs does not depend on it.",
+    {"CREATE TABLE clusters (name TEXT PRIMARY KEY, launcher TEXT NOT NULL, config TEXT NOT NULL, state_key TEXT NOT NULL,"
+     "  saved_at INTEGER NOT NULL) STRICT;"
+     "CREATE TABLE services (name TEXT PRIMARY KEY, cluster TEXT NOT NULL, service TEXT NOT NULL, kind TEXT NOT NULL,"
+     "  saved_at INTEGER NOT NULL) STRICT;"
+     "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
+     "ALTER TABLE clusters ADD COLUMN token TEXT NOT NULL DEFAULT '';"}};
 
 std::int64_t now_s() { return std::chrono::duration_cast<std::chrono::seconds>(system_clock::now().time_since_epoch()).count(); }
 
-// Runs `work` on the open file; `missing` is the answer where there is no file. What found it busy is done again, whole.
 template <class T, class Work>
 Result<T> read(const std::string& path, T missing, Work work) {
-    const Deadline deadline = steady_clock::now() + limits::k_registry_wait;
-    for (;;) {
-        auto attempt = [&]() -> Result<T> {
-            RH_TRY(const auto database, Database::open(path, Database::Access::read, deadline));
-            if (!database) return missing;
-            // A file that another process is just making has no tables yet.
-            RH_TRY(auto tables, database->prepare("PRAGMA user_version"));
-            RH_TRY_VOID(tables.step());
-            if (tables.number(0) == 0) return missing;
-            return work(*database);
-        };
-        Result<T> result = attempt();
-        if (result || !is_busy(result.error()) || steady_clock::now() >= deadline) return result;
-        std::this_thread::sleep_for(k_retry);
-    }
+    return store::read(k_format, path, std::move(missing), std::move(work));
 }
 
-// The same in one transaction that writes. A failure leaves everything as it was: the file closes with its transaction open.
 template <class Work>
-auto write(const std::string& path, Work work) -> decltype(work(std::declval<const Database&>())) {
-    const Deadline deadline = steady_clock::now() + limits::k_registry_wait;
-    for (;;) {
-        auto attempt = [&]() -> decltype(work(std::declval<const Database&>())) {
-            RH_TRY(const auto database, Database::open(path, Database::Access::write, deadline));
-            RH_TRY_VOID(database->run("BEGIN IMMEDIATE"));
-            auto result = work(*database);
-            if (result) RH_TRY_VOID(database->run("COMMIT"));
-            return result;
-        };
-        auto result = attempt();
-        if (result || !is_busy(result.error()) || steady_clock::now() >= deadline) return result;
-        std::this_thread::sleep_for(k_retry);
-    }
+auto write(const std::string& path, Work work) {
+    return store::write(k_format, path, std::move(work));
 }
 
 Result<bool> has(const Database& database, const char* sql, std::string_view name) {
@@ -73,10 +51,10 @@ Error taken(std::string_view kind, const std::string& name) {
     return Error(Code::name_taken, fmt::format("a {} is saved as \"{}\" already. Try: another name, or overwrite=True", kind, name)).with("name", name);
 }
 
-SavedCluster cluster_of(const Statement& row) { return {row.text(0), row.text(1), row.text(2), row.text(3), row.number(4)}; }
+SavedCluster cluster_of(const Statement& row) { return {row.text(0), row.text(1), row.text(2), row.text(3), row.text(5), row.number(4)}; }
 SavedService service_of(const Statement& row) { return {row.text(0), row.text(1), row.text(2), row.text(3), row.number(4)}; }
 
-constexpr const char* k_find_cluster = "SELECT name, launcher, config, state_key, saved_at FROM clusters WHERE name = ?";
+constexpr const char* k_find_cluster = "SELECT name, launcher, config, state_key, saved_at, token FROM clusters WHERE name = ?";
 constexpr const char* k_find_service = "SELECT name, cluster, service, kind, saved_at FROM services WHERE name = ?";
 
 }  // namespace
@@ -85,8 +63,8 @@ Result<void> Registry::save(const SavedCluster& cluster, bool overwrite) const {
     return write(path_, [&](const Database& database) -> Result<void> {
         RH_TRY(const bool there, has(database, k_find_cluster, cluster.name));
         if (there && !overwrite) return fail(taken("cluster", cluster.name));
-        RH_TRY(Statement row, database.prepare("INSERT OR REPLACE INTO clusters (name, launcher, config, state_key, saved_at) VALUES (?, ?, ?, ?, ?)"));
-        row.bind(1, cluster.name).bind(2, cluster.launcher).bind(3, cluster.config).bind(4, cluster.state_key).bind(5, now_s());
+        RH_TRY(Statement row, database.prepare("INSERT OR REPLACE INTO clusters (name, launcher, config, state_key, saved_at, token) VALUES (?, ?, ?, ?, ?, ?)"));
+        row.bind(1, cluster.name).bind(2, cluster.launcher).bind(3, cluster.config).bind(4, cluster.state_key).bind(5, now_s()).bind(6, cluster.token);
         RH_TRY_VOID(row.step());
         return {};
     });
@@ -103,7 +81,7 @@ Result<std::optional<SavedCluster>> Registry::find_cluster(std::string_view name
 Result<std::vector<SavedCluster>> Registry::clusters() const {
     return read(path_, std::vector<SavedCluster>(), [&](const Database& database) -> Result<std::vector<SavedCluster>> {
         std::vector<SavedCluster> all;
-        RH_TRY(Statement row, database.prepare("SELECT name, launcher, config, state_key, saved_at FROM clusters ORDER BY name"));
+        RH_TRY(Statement row, database.prepare("SELECT name, launcher, config, state_key, saved_at, token FROM clusters ORDER BY name"));
         for (;;) {
             RH_TRY(const bool more, row.step());
             if (!more) return all;

@@ -21,6 +21,7 @@ struct SavedCluster {
     std::string launcher;   // "local"
     std::string config;     // a JSON object, as the language that saved it understands it
     std::string state_key;  // the name of its state folder, where it has one on this machine
+    std::string token{};    // with which it is called over TCP; stands in no configuration, so that nothing shows it
     std::int64_t saved_at_s = 0;  // seconds since 1970, set by save
 };
 

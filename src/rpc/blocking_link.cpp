@@ -10,16 +10,11 @@
 
 #include "base/fork_count.h"
 #include "base/limits.h"
-#include "rpc/handshake.h"
 #include "wire/convert.h"
 
 namespace rh::rpc {
 
 namespace {
-
-#ifndef MSG_NOSIGNAL
-constexpr int MSG_NOSIGNAL = 0;  // macOS: the socket has SO_NOSIGPIPE instead
-#endif
 
 using Clock = std::chrono::steady_clock;
 
@@ -29,8 +24,8 @@ Error lost(std::string_view how) {
 
 }  // namespace
 
-BlockingLink::BlockingLink(Fd socket, Receiver& receiver)
-    : socket_(std::move(socket)),
+BlockingLink::BlockingLink(net::Transport transport, Receiver& receiver)
+    : transport_(std::move(transport)),
       receiver_(receiver),
       owner_(fork_count()),
       read_buffer_(new std::byte[limits::k_read_buffer_bytes]),
@@ -38,27 +33,24 @@ BlockingLink::BlockingLink(Fd socket, Receiver& receiver)
     outbound_.report_finished();
 }
 
-Result<std::unique_ptr<BlockingLink>> BlockingLink::open(Fd socket, Message& hello, Deadline deadline, Receiver& receiver,
-                                                         std::chrono::milliseconds slice) {
-    std::unique_ptr<BlockingLink> link(new BlockingLink(std::move(socket), receiver));
-    if (slice.count() > 0) {
-        const timeval limit{slice.count() / 1000, static_cast<suseconds_t>(slice.count() % 1000 * 1000)};
-        if (::setsockopt(link->socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0) link->slice_ = slice;
-    }
-    RH_TRY_VOID(link->shake_hands(hello, deadline));
+Result<std::unique_ptr<BlockingLink>> BlockingLink::open(net::Transport transport, Message& hello, Deadline deadline, Receiver& receiver,
+                                                         std::chrono::milliseconds slice, const std::string& request) {
+    std::unique_ptr<BlockingLink> link(new BlockingLink(std::move(transport), receiver));
+    if (slice.count() > 0 && link->transport_.set_slice(slice)) link->slice_ = slice;
+    RH_TRY_VOID(link->shake_hands(hello, deadline, request));
     link->open_ = true;
     return link;
 }
 
-Result<void> BlockingLink::shake_hands(Message& hello, Deadline deadline) {
+Result<void> BlockingLink::shake_hands(Message& hello, Deadline deadline, const std::string& request) {
     hello.set_kind(wire::HELLO);
     add_features(*hello.mutable_hello());
     {
         const std::scoped_lock lock(write_mutex_);
-        Bytes first(as_byte_view(upgrade_request()));
+        Bytes first(as_byte_view(request));
         wire::append_message(first, hello, {});
         for (ByteView rest = first.view(); !rest.empty();) {
-            const auto count = ::send(socket_.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
+            const auto count = transport_.send(rest);
             if (count < 0 && errno != EINTR) return fail(lost(os_error("send", errno).message));
             if (count > 0) rest = rest.subspan(static_cast<std::size_t>(count));
         }
@@ -67,7 +59,7 @@ Result<void> BlockingLink::shake_hands(Message& hello, Deadline deadline) {
     while (!greeted_) {
         RH_TRY(const bool ready, wait_until(deadline));
         if (!ready) return fail(Code::timeout, "the node did not answer the handshake in time: is its daemon overloaded or stopped?");
-        const auto count = ::recv(socket_.get(), read_buffer_.get(), limits::k_read_buffer_bytes, MSG_DONTWAIT);
+        const auto count = transport_.receive(read_buffer_.get(), limits::k_read_buffer_bytes, MSG_DONTWAIT);
         if (count == 0) return fail(lost("the daemon closed it during the handshake"));
         if (count < 0) {
             if (errno == EAGAIN || errno == EINTR) continue;
@@ -101,7 +93,7 @@ bool BlockingLink::usable() const { return fork_count() == owner_; }
 Result<void> BlockingLink::flush() {
     if (has_queued()) queued_.store(false, std::memory_order_relaxed);
     for (ByteView rest = outbound_.pending(); !rest.empty(); rest = outbound_.pending()) {
-        const auto count = ::send(socket_.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
+        const auto count = transport_.send(rest);
         if (count < 0) {
             if (errno == EINTR) continue;
             return fail(lost(os_error("send", errno).message));
@@ -229,7 +221,8 @@ void BlockingLink::abort_outgoing(std::uint64_t stream) {
 }
 
 Result<bool> BlockingLink::wait_until(Deadline deadline) {
-    pollfd poll{socket_.get(), POLLIN, 0};
+    if (transport_.has_more()) return true;
+    pollfd poll{transport_.fd(), POLLIN, 0};
     int timeout_ms = -1;
     if (deadline) {
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - Clock::now());
@@ -248,7 +241,7 @@ Result<BlockingLink::Read> BlockingLink::read_some(Deadline deadline, bool expec
     }
     ssize_t count = -1;
     const auto look = [&] {
-        count = ::recv(socket_.get(), read_buffer_.get(), limits::k_read_buffer_bytes, MSG_DONTWAIT);
+        count = transport_.receive(read_buffer_.get(), limits::k_read_buffer_bytes, MSG_DONTWAIT);
         return count >= 0 || (errno != EAGAIN && errno != EINTR);
     };
     if (!(expects_answer && spin_.until(look))) {
@@ -258,7 +251,7 @@ Result<BlockingLink::Read> BlockingLink::read_some(Deadline deadline, bool expec
             RH_TRY(const bool ready, wait_until(deadline));
             if (!ready) return Clock::now() >= *deadline ? Read::deadline : Read::interrupted;
         }
-        count = ::recv(socket_.get(), read_buffer_.get(), limits::k_read_buffer_bytes, 0);
+        count = transport_.receive(read_buffer_.get(), limits::k_read_buffer_bytes, 0);
         if (expects_answer) spin_.waited(Clock::now() - start);
     }
     if (count < 0) {
@@ -271,12 +264,13 @@ Result<BlockingLink::Read> BlockingLink::read_some(Deadline deadline, bool expec
 }
 
 void BlockingLink::wait_readable() const {
-    pollfd poll{socket_.get(), POLLIN, 0};
+    if (transport_.has_more()) return;
+    pollfd poll{transport_.fd(), POLLIN, 0};
     ::poll(&poll, 1, -1);
 }
 
 void BlockingLink::shutdown() {
-    if (usable()) ::shutdown(socket_.get(), SHUT_RDWR);
+    if (usable()) ::shutdown(transport_.fd(), SHUT_RDWR);
 }
 
 Result<void> BlockingLink::on_message(Message& message, Body body) {

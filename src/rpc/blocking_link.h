@@ -1,6 +1,6 @@
 #pragma once
 
-// The driver for clients and workers: whole messages over a blocking socket, without a thread of its own. Any thread may
+// The driver for clients and workers: whole messages over a blocking socket (or TLS on one), without a thread of its own. Any thread may
 // send. One thread at a time may read, and the owner decides which (client: leader/follower; worker: the lease). Answers
 // pings and keeps credit by itself. After fork() the child's copy refuses to send: the bytes would land in the middle of
 // its parent's.
@@ -17,7 +17,8 @@
 #include <utility>
 #include <vector>
 
-#include "base/fd.h"
+#include "net/transport.h"
+#include "rpc/handshake.h"
 #include "rpc/inbound.h"
 #include "rpc/outbound.h"
 #include "rpc/spin.h"
@@ -44,10 +45,10 @@ public:
 
     enum class Read { progress, deadline, interrupted };
 
-    // Upgrades, sends `hello` and waits for the peer's. The Receiver sees everything that follows. With a `slice`, no read
+    // Upgrades with that request, sends `hello` and waits for the peer's. The Receiver sees everything that follows. With a `slice`, no read
     // waits longer than that (Read::interrupted), so that a signal between two looks is not lost.
-    static Result<std::unique_ptr<BlockingLink>> open(Fd socket, Message& hello, Deadline deadline, Receiver& receiver,
-                                                      std::chrono::milliseconds slice = {});
+    static Result<std::unique_ptr<BlockingLink>> open(net::Transport transport, Message& hello, Deadline deadline, Receiver& receiver,
+                                                      std::chrono::milliseconds slice = {}, const std::string& request = upgrade_request());
 
     // These: any thread, waiting while the socket's buffer is full. Code::node_lost is the end of the connection; any
     // other Error concerns the message, of which nothing was sent.
@@ -75,9 +76,9 @@ public:
     bool usable() const;
 
 private:
-    BlockingLink(Fd socket, Receiver& receiver);
+    BlockingLink(net::Transport transport, Receiver& receiver);
 
-    Result<void> shake_hands(Message& hello, Deadline deadline);
+    Result<void> shake_hands(Message& hello, Deadline deadline, const std::string& request);
     Result<bool> wait_until(Deadline deadline);
     // With write_mutex_ held.
     Result<void> flush();
@@ -88,7 +89,7 @@ private:
     Result<void> on_message(Message& message, Body body) override;
     void on_room(std::uint64_t stream, std::uint64_t bytes) override;
 
-    Fd socket_;
+    net::Transport transport_;
     Receiver& receiver_;
     const std::uint64_t owner_;  // fork_count() of the process that opened it
     std::chrono::milliseconds slice_{};

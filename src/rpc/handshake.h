@@ -13,11 +13,11 @@ namespace rh::rpc {
 
 inline constexpr std::string_view k_upgrade_protocol = "roundhouse";
 
-// The bytes that ask for the Upgrade and that grant it.
-std::string upgrade_request();
+// The bytes that ask for the Upgrade and that grant it. Over TCP the request names its host, and has a token.
+std::string upgrade_request(std::string_view host = "localhost", std::string_view token = {});
 std::string upgrade_answer();
 // Whether `head` (an HTTP answer's head with its blank line, and what of its body has come) grants it; otherwise the
-// server's own words.
+// server's own words, with the code that they have.
 Result<void> check_upgrade_answer(std::string_view head);
 
 // Every feature of this build. A peer without all of "required" is refused.

@@ -6,11 +6,14 @@ A name without a path is in test_from_runhouse.py. `test_from_runhouse.py` check
 from __future__ import annotations
 
 CLUSTERS = "tests/python/test_clusters.py::"
+DOORS = "tests/doors/test_tls.py::"
 
 ROWS: dict[str, str] = {
     # Compute
     "`rh.cluster(name)`, `rh.compute(name)`": "test_an_unknown_name_is_a_local_cluster",
     "unknown keyword of `rh.cluster`": "test_unknown_keywords_of_a_cluster",
+    "`server_port=`, `server_host=`, `ssl_keyfile=`, `ssl_certfile=`, `domain=`": DOORS + "test_a_given_certificate",
+    '`host=` with `server_connection_type="tls"` or `"none"`': DOORS + "test_calls_streams_and_output",
     "`num_cpus=`, `gpus=`, `memory=`": "test_resources_of_a_cluster",
     "reserved names (`file`, `s3`, `gs`, `azure`, `here`)": "test_reserved_names",
     "`rh.here`": "test_here",

@@ -1,4 +1,4 @@
-#include "registry/database.h"
+#include "store/database.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -13,47 +13,29 @@
 
 #include "base/fd.h"
 
-namespace rh::registry {
+namespace rh::store {
 
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// "RHrg". Never renumber: it tells the file from anybody else's.
-constexpr std::int64_t k_application_id = 0x52487267;
-// What the tables below are; a file with a higher one was written by a newer version.
-constexpr std::int64_t k_schema_version = 1;
-constexpr milliseconds k_retry{2};
-
-constexpr const char* k_tables =
-    "CREATE TABLE clusters (name TEXT PRIMARY KEY, launcher TEXT NOT NULL, config TEXT NOT NULL, state_key TEXT NOT NULL,"
-    "  saved_at INTEGER NOT NULL) STRICT;"
-    "CREATE TABLE services (name TEXT PRIMARY KEY, cluster TEXT NOT NULL, service TEXT NOT NULL, kind TEXT NOT NULL,"
-    "  saved_at INTEGER NOT NULL) STRICT;"
-    "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;"
-    "PRAGMA application_id = 1380479591;"
-    "PRAGMA user_version = 1;";
-static_assert(k_application_id == 1380479591 && k_schema_version == 1);
-
-Error damaged(const std::string& path, std::string_view why) {
-    return Error(Code::io, fmt::format("the registry {} is damaged or is not a registry ({}): saved clusters, services and settings cannot be "
-                                       "read. What runs does not depend on it. Try: mv {} {}.damaged, and save again",
-                                       path, why, path, path))
+Error damaged(const Format& format, const std::string& path, std::string_view why) {
+    return Error(Code::io, fmt::format("the {} {} is damaged or is not a {} ({}): {} Try: mv {} {}.damaged, and save again", format.name, path, format.name, why, format.lost, path, path))
         .with("path", path);
 }
 
-Error explain(const std::string& path, sqlite3* database, int result) {
+Error explain(const Format& format, const std::string& path, sqlite3* database, int result) {
     const char* const words = database != nullptr ? sqlite3_errmsg(database) : sqlite3_errstr(result);
     const char* advice = "";
     switch (result & 0xff) {
         case SQLITE_CORRUPT:
-        case SQLITE_NOTADB: return damaged(path, words);
+        case SQLITE_NOTADB: return damaged(format, path, words);
         case SQLITE_BUSY:
         case SQLITE_LOCKED:
-            return Error(Code::timeout, fmt::format("another process holds the registry {} for too long ({}). Try: again, or see who has "
+            return Error(Code::timeout, fmt::format("another process holds the {} {} for too long ({}). Try: again, or see who has "
                                                     "it with `fuser {}`",
-                                                    path, words, path))
+                                                    format.name, path, words, path))
                 .with("path", path)
                 .with("busy", "True");
         case SQLITE_FULL: advice = ". Try: free some space there, or set ROUNDHOUSE_STATE to a folder with room"; break;
@@ -61,13 +43,13 @@ Error explain(const std::string& path, sqlite3* database, int result) {
         case SQLITE_READONLY:
         case SQLITE_PERM:
         case SQLITE_AUTH:
-            return Error(Code::not_allowed, fmt::format("the registry {} and its folder must be writable for user {} ({}). Try: make them "
+            return Error(Code::not_allowed, fmt::format("the {} {} and its folder must be writable for user {} ({}). Try: make them "
                                                         "yours, or set ROUNDHOUSE_STATE to a folder that is",
-                                                        path, ::geteuid(), words))
+                                                        format.name, path, ::geteuid(), words))
                 .with("path", path);
         default: break;
     }
-    return Error(Code::io, fmt::format("the registry {} could not be used: {}{}", path, words, advice)).with("path", path);
+    return Error(Code::io, fmt::format("the {} {} could not be used: {}{}", format.name, path, words, advice)).with("path", path);
 }
 
 Error refused(std::string_view what, const std::string& path, int error_number) {
@@ -92,32 +74,32 @@ Result<void> make_folders(const std::string& file) {
 
 // SQLite would make it with the umask's mode; its journals get the mode of the file. The file itself is never opened here:
 // closing it would free the locks that SQLite holds on it in other threads of this process.
-Result<void> make_file(const std::string& path) {
+Result<void> make_file(const Format& format, const std::string& path) {
     RH_TRY_VOID(make_folders(path));
     std::string draft = path + ".XXXXXX";
     const Fd file(::mkostemp(draft.data(), O_CLOEXEC));
-    if (!file) return fail(refused("make the registry", path, errno));
+    if (!file) return fail(refused(fmt::format("make the {}", format.name), path, errno));
     const bool made = ::link(draft.c_str(), path.c_str()) == 0;
     const int why = errno;
     ::unlink(draft.c_str());
     // Another process may have been first.
-    if (!made && why != EEXIST) return fail(refused("make the registry", path, why));
+    if (!made && why != EEXIST) return fail(refused(fmt::format("make the {}", format.name), path, why));
     return {};
 }
 
-Result<bool> file_is_there(const std::string& path, Database::Access access) {
+Result<bool> file_is_there(const Format& format, const std::string& path, Database::Access access) {
     const bool write = access == Database::Access::write;
     struct stat found {};
     while (::lstat(path.c_str(), &found) != 0) {
-        if (errno != ENOENT && errno != ENOTDIR) return fail(refused("look at the registry", path, errno));
+        if (errno != ENOENT && errno != ENOTDIR) return fail(refused(fmt::format("look at the {}", format.name), path, errno));
         if (!write) return false;
-        RH_TRY_VOID(make_file(path));
+        RH_TRY_VOID(make_file(format, path));
     }
     if (found.st_uid != ::geteuid())
-        return fail(Code::not_allowed, fmt::format("the registry {} belongs to user {}, not to you (user {}). Try: set ROUNDHOUSE_STATE to a "
+        return fail(Code::not_allowed, fmt::format("the {} {} belongs to user {}, not to you (user {}). Try: set ROUNDHOUSE_STATE to a "
                                                    "folder of your own",
-                                                   path, found.st_uid, ::geteuid()));
-    if (!S_ISREG(found.st_mode)) return fail(damaged(path, "it is not a file"));
+                                                   format.name, path, found.st_uid, ::geteuid()));
+    if (!S_ISREG(found.st_mode)) return fail(damaged(format, path, "it is not a file"));
     if ((found.st_mode & 077) != 0) ::chmod(path.c_str(), 0600);
     // Another process may have just made it and not yet written to it.
     return write || found.st_size > 0;
@@ -139,15 +121,22 @@ Statement& Statement::bind(int at, std::int64_t number) {
     return *this;
 }
 
+Statement& Statement::bind_bytes(int at, std::string_view bytes) {
+    sqlite3_bind_blob(statement_.get(), at, bytes.data(), static_cast<int>(bytes.size()), SQLITE_STATIC);
+    return *this;
+}
+
 Result<bool> Statement::step() {
     const int result = sqlite3_step(statement_.get());
     if (result == SQLITE_ROW) return true;
     if (result == SQLITE_DONE) return false;
-    return fail(explain(path_, sqlite3_db_handle(statement_.get()), result));
+    return fail(explain(*format_, path_, sqlite3_db_handle(statement_.get()), result));
 }
 
 std::string Statement::text(int column) const {
-    const auto* const text = reinterpret_cast<const char*>(sqlite3_column_text(statement_.get(), column));
+    const bool raw = sqlite3_column_type(statement_.get(), column) == SQLITE_BLOB;
+    const void* const found = raw ? sqlite3_column_blob(statement_.get(), column) : sqlite3_column_text(statement_.get(), column);
+    const auto* const text = static_cast<const char*>(found);
     if (text == nullptr) return {};
     return {text, static_cast<std::size_t>(sqlite3_column_bytes(statement_.get(), column))};
 }
@@ -156,14 +145,14 @@ std::int64_t Statement::number(int column) const { return sqlite3_column_int64(s
 
 void Database::Close::operator()(sqlite3* database) const { sqlite3_close_v2(database); }
 
-Result<std::optional<Database>> Database::open(const std::string& path, Access access, Deadline deadline) {
-    RH_TRY(const bool there, file_is_there(path, access));
+Result<std::optional<Database>> Database::open(const Format& format, const std::string& path, Access access, Deadline deadline) {
+    RH_TRY(const bool there, file_is_there(format, path, access));
     if (!there) return std::optional<Database>();
     // Reading opens for writing as well, where that may be: a reader of a WAL file takes part in its locks.
     sqlite3* raw = nullptr;
     const int result = sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW, nullptr);
-    Database database(path, raw);
-    if (result != SQLITE_OK) return fail(explain(path, raw, result));
+    Database database(format, path, raw);
+    if (result != SQLITE_OK) return fail(explain(format, path, raw, result));
     sqlite3_extended_result_codes(raw, 1);
     const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now()).count();
     sqlite3_busy_timeout(raw, static_cast<int>(std::clamp<decltype(left)>(left, 1, 60'000)));
@@ -174,13 +163,13 @@ Result<std::optional<Database>> Database::open(const std::string& path, Access a
 Result<Statement> Database::prepare(const char* sql) const {
     sqlite3_stmt* statement = nullptr;
     const int result = sqlite3_prepare_v2(database_.get(), sql, -1, &statement, nullptr);
-    if (result != SQLITE_OK) return fail(explain(path_, database_.get(), result));
-    return Statement(path_, statement);
+    if (result != SQLITE_OK) return fail(explain(*format_, path_, database_.get(), result));
+    return Statement(*format_, path_, statement);
 }
 
 Result<void> Database::run(const char* sql) const {
     const int result = sqlite3_exec(database_.get(), sql, nullptr, nullptr, nullptr);
-    if (result != SQLITE_OK) return fail(explain(path_, database_.get(), result));
+    if (result != SQLITE_OK) return fail(explain(*format_, path_, database_.get(), result));
     return {};
 }
 
@@ -192,9 +181,20 @@ Result<std::int64_t> Database::pragma(const char* sql) const {
     return statement.number(0);
 }
 
+// Inside a transaction that writes: brings the tables to this version.
+Result<void> Database::add_tables() const {
+    // Another process may have been first.
+    RH_TRY(const std::int64_t version, pragma("PRAGMA user_version"));
+    RH_TRY(const std::int64_t tables, pragma("SELECT count(*) FROM sqlite_master"));
+    if (version == 0 && tables != 0) return fail(damaged(*format_, path_, "another program's tables are in it"));
+    for (std::size_t step = static_cast<std::size_t>(version); step < format_->steps.size(); ++step) RH_TRY_VOID(run(format_->steps[step]));
+    return run(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}", format_->application_id, format_->steps.size()).c_str());
+}
+
 Result<void> Database::prepare_tables(Access access, Deadline deadline) const {
-    RH_TRY(std::int64_t version, pragma("PRAGMA user_version"));
+    RH_TRY(const std::int64_t version, pragma("PRAGMA user_version"));
     RH_TRY(const std::int64_t application, pragma("PRAGMA application_id"));
+    const auto known = static_cast<std::int64_t>(format_->steps.size());
     if (version == 0 && access == Access::write) {
         // Changing to WAL needs the file alone, and does not wait for that by itself.
         for (;;) {
@@ -204,26 +204,26 @@ Result<void> Database::prepare_tables(Access access, Deadline deadline) const {
             std::this_thread::sleep_for(k_retry);
         }
         RH_TRY_VOID(run("BEGIN IMMEDIATE"));
-        // Another process may have been first.
-        RH_TRY(version, pragma("PRAGMA user_version"));
-        RH_TRY(const std::int64_t tables, pragma("SELECT count(*) FROM sqlite_master"));
-        if (version == 0 && tables != 0) return fail(damaged(path_, "another program's tables are in it"));
-        if (version == 0) RH_TRY_VOID(run(k_tables));
-        RH_TRY_VOID(run("COMMIT"));
-        return {};
+        RH_TRY_VOID(add_tables());
+        return run("COMMIT");
     }
     if (version == 0) {
         // Being made by another process just now, or another program's.
         RH_TRY(const std::int64_t tables, pragma("SELECT count(*) FROM sqlite_master"));
-        return tables == 0 ? Result<void>() : fail(damaged(path_, "another program's tables are in it"));
+        return tables == 0 ? Result<void>() : fail(damaged(*format_, path_, "another program's tables are in it"));
     }
-    if (application != k_application_id) return fail(damaged(path_, "another program's tables are in it"));
-    if (version > k_schema_version)
-        return fail(Code::unsupported, fmt::format("the registry {} was written by a newer version (format {}; this one knows {}). Try: upgrade "
+    if (application != format_->application_id) return fail(damaged(*format_, path_, "another program's tables are in it"));
+    if (version > known)
+        return fail(Code::unsupported, fmt::format("the {} {} was written by a newer version (format {}; this one knows {}). Try: upgrade "
                                                    "this installation, or set ROUNDHOUSE_STATE to another folder",
-                                                   path_, version, k_schema_version));
+                                                   format_->name, path_, version, known));
+    if (version < known) {
+        RH_TRY_VOID(run("BEGIN IMMEDIATE"));
+        RH_TRY_VOID(add_tables());
+        RH_TRY_VOID(run("COMMIT"));
+    }
     // A power cut may lose the last save, never the file.
     return run("PRAGMA synchronous = NORMAL");
 }
 
-}  // namespace rh::registry
+}  // namespace rh::store

@@ -1,0 +1,76 @@
+#include <algorithm>
+#include <array>
+
+#include "daemon/node.h"
+#include "daemon/requests.h"
+
+namespace rh::daemon {
+
+namespace {
+
+// What protocol/node.md gives to other scopes than deploy.
+constexpr std::array<std::string_view, 3> k_for_callers{"describe", "status", "processes"};
+constexpr std::array<std::string_view, 6> k_for_admins{"listen", "unlisten", "stop", "token_create", "tokens", "token_revoke"};
+
+Scope scope_for(std::string_view method) {
+    const auto is_in = [&](const auto& methods) { return std::find(methods.begin(), methods.end(), method) != methods.end(); };
+    if (is_in(k_for_callers)) return Scope::call;
+    return is_in(k_for_admins) ? Scope::admin : Scope::deploy;
+}
+
+// Without its hash.
+Json token_json(const store::Token& token) {
+    return {{"id", token.id}, {"name", token.name}, {"scope", scope_name(static_cast<Scope>(token.scope))}, {"service", token.service.empty() ? Json() : Json(token.service)},
+            {"created_s", token.created_s}, {"expires_s", token.expires_s}, {"used_s", token.used_s}};
+}
+
+}  // namespace
+
+Result<void> Node::may(const Principal& principal, std::string_view method, const Json& request) const {
+    if (!principal.service.empty() && method == "describe") {
+        RH_TRY(const auto name, field<std::string>(request, "name"));
+        return principal.may_call(name);
+    }
+    return principal.may(scope_for(method), fmt::format("to \"{:.64}\"", method));
+}
+
+Outcome Node::listen(const Json& request) {
+    const Result<void> listening = doors_.listening.listen(request);
+    return listening ? json_outcome(doors_.listening.description()) : Outcome::failed(listening.error());
+}
+
+Outcome Node::unlisten() {
+    const Result<void> done = doors_.listening.unlisten();
+    return done ? json_outcome(Json::object()) : Outcome::failed(done.error());
+}
+
+Outcome Node::token_create(const Json& request) {
+    const auto made = [&]() -> Result<Tokens::Made> {
+        Tokens::Wanted wanted;
+        RH_TRY(wanted.name, field<std::string>(request, "name", std::string()));
+        RH_TRY(const auto scope, field<std::string>(request, "scope", std::string("call")));
+        RH_TRY(wanted.scope, scope_from_name(scope));
+        RH_TRY(wanted.service, field<std::string>(request, "service", std::string()));
+        RH_TRY(const std::uint64_t lasts, amount(request, "expires_s", 0, std::uint64_t{1} << 40));
+        wanted.lasts_s = static_cast<std::int64_t>(lasts);
+        return doors_.tokens.create(wanted);
+    }();
+    if (!made) return Outcome::failed(made.error());
+    Json answer = token_json(made->token);
+    answer["token"] = made->text;
+    return json_outcome(answer);
+}
+
+Outcome Node::tokens() const {
+    Json all = Json::array();
+    for (const store::Token& token : doors_.tokens.all()) all.push_back(token_json(token));
+    return json_outcome(all);
+}
+
+Outcome Node::token_revoke(const Json& request) {
+    const auto id = field<std::string>(request, "id");
+    const Result<void> done = id ? doors_.tokens.revoke(*id) : fail(id.error());
+    return done ? json_outcome(Json::object()) : Outcome::failed(done.error());
+}
+
+}  // namespace rh::daemon
