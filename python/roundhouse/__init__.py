@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from roundhouse._module import RemoteClass, cls
     from roundhouse._module import cls as module
     from roundhouse._module_base import Module
+    from roundhouse._readonly import readonly
     from roundhouse._registry import exists, load
     from roundhouse._stream import Stream
     from roundhouse._stream import Stream as AsyncGeneratorModule
@@ -103,6 +104,7 @@ __all__ = [
     "load",
     "module",
     "ondemand_cluster",
+    "readonly",
 ]
 
 # Where a name is found, if not in `exceptions` under the same name.
@@ -134,6 +136,7 @@ _WHERE = {
     "load": "_registry.load",
     "module": "_module.cls",
     "ondemand_cluster": "_cluster.compute",
+    "readonly": "_readonly.readonly",
 }
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OURS = frozenset(
     (
         *("remote", "local", "fetch", "fetch_async", "set_async", "resolve", "refresh", "rename", "signature"),
-        *("method_signature", "system", "process", "name", "replicate", "distribute", "save"),
+        *("method_signature", "system", "process", "name", "replicate", "distribute", "save", "endpoint"),
     )
 )
 
@@ -58,6 +58,26 @@ class Handle:
     def system(self) -> Cluster:
         """The same, by Runhouse's word."""
         return self._service.cluster
+
+    def endpoint(self, external: bool = False) -> str | None:
+        """Its URL for HTTP: methods stand behind it (``/METHOD``), ``/openapi.json`` says what it offers.
+
+        Where the cluster listens on no port it is ``http+unix://`` and the percent-encoded path of the socket, which
+        ``curl --unix-socket`` takes; with ``external`` it is None then.
+
+        >>> import roundhouse as rh
+        >>> double = rh.function(lambda x: 2 * x).to(rh.compute("example").up_if_not(), name="double")
+        >>> double.endpoint().rpartition("/")[2]
+        'double'
+        """
+        from urllib.parse import quote
+
+        base = self.cluster.endpoint(external)
+        if base is None:
+            if external:
+                return None
+            base = f"http+unix://{quote(self.cluster._socket_path, safe='')}"
+        return f"{base}/v1/services/{quote(self.name, safe='')}"
 
     @property
     def process(self) -> str | None:

@@ -92,7 +92,7 @@ def text_of(function: Any, *, skip_first: bool = False) -> str:
     def parameter(name: str, stars: str = "") -> str:
         text = stars + name
         if name in annotations:
-            text += f": {_annotation_text(annotations[name])}"
+            text += f": {hint_text(annotations[name])}"
         if name in defaults and not stars:
             text += f" = {_short(defaults[name])}" if name in annotations else f"={_short(defaults[name])}"
         return text
@@ -110,7 +110,7 @@ def text_of(function: Any, *, skip_first: bool = False) -> str:
     shown += [parameter(name) for name in named]
     if code.co_flags & _VAR_KEYWORD:
         shown.append(parameter(next(following), "**"))
-    result = f" -> {_annotation_text(annotations['return'])}" if "return" in annotations else ""
+    result = f" -> {hint_text(annotations['return'])}" if "return" in annotations else ""
     return f"({', '.join(shown)}){result}"
 
 
@@ -121,7 +121,7 @@ def _annotations(function: Any) -> dict[str, Any]:
         return {}
 
 
-def _annotation_text(annotation: Any) -> str:
+def hint_text(annotation: Any) -> str:
     if isinstance(annotation, str):
         return annotation
     if isinstance(annotation, type) and not hasattr(annotation, "__origin__"):

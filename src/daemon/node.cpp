@@ -17,7 +17,8 @@ using Clock = std::chrono::steady_clock;
 // What a deploy asks for, checked.
 struct Node::Deployment {
     std::string name;
-    Service::Kind kind = Service::Kind::function;
+    // Of a file's text that says only what it is called, the worker finds out.
+    std::optional<Service::Kind> kind;
     bool replace = false;
     bool exist_ok = false;
     std::shared_ptr<const Loadable> code;
@@ -50,6 +51,19 @@ Json start_answer(const std::vector<std::string>& workers, const Json& service) 
     return answer;
 }
 
+// What was deployed: as it was asked for, or as the worker found it in a file.
+Result<Service::Kind> kind_of_loaded(const std::optional<Service::Kind>& asked, const Outcome& loaded, std::size_t workers, std::string_view name) {
+    Service::Kind kind = asked.value_or(Service::Kind::function);
+    if (!asked) {
+        const Json answer = parse_answer(loaded.body);
+        RH_TRY(const auto word, field<std::string>(answer, "kind"));
+        RH_TRY(kind, kind_of(word));
+    }
+    if (workers > 1 && kind != Service::Kind::function)
+        return fail(Code::bad_arguments, fmt::format("\"{}\" is a{} {}: several workers are for functions only", name, kind == Service::Kind::object ? "n" : "", kind_name(kind)));
+    return kind;
+}
+
 bool has_variable(const std::vector<std::string>& env, std::string_view name_and_equals) {
     return std::any_of(env.begin(), env.end(), [&](const std::string& entry) { return entry.starts_with(name_and_equals); });
 }
@@ -59,15 +73,20 @@ bool has_variable(const std::vector<std::string>& env, std::string_view name_and
 Result<Node::Deployment> Node::Deployment::of(const Json& request, const Body& body) {
     Deployment wanted;
     RH_TRY(wanted.name, field<std::string>(request, "name"));
-    RH_TRY(const auto word, field<std::string>(request, "kind"));
-    RH_TRY(wanted.kind, kind_of(word));
+    const Json source = request.value("source", Json::object());
+    if (!source.is_object()) return fail(Code::bad_arguments, "the field \"source\" must be an object");
+    const bool found_out = source.contains("file") && (!request.contains("kind") || request["kind"].is_null());
+    if (!found_out) {
+        RH_TRY(const auto word, field<std::string>(request, "kind"));
+        RH_TRY(wanted.kind, kind_of(word));
+    }
     RH_TRY(wanted.replace, field<bool>(request, "replace", false));
     RH_TRY(wanted.exist_ok, field<bool>(request, "exist_ok", false));
     RH_TRY(const std::uint64_t encoding, amount(request, "encoding", static_cast<std::uint64_t>(Encoding::pickle), 3));
     RH_TRY(const std::uint64_t concurrency, amount(request, "max_concurrency", 0, limits::k_worker_threads_max));
     RH_TRY(const std::uint64_t queue, amount(request, "max_queue", 0, limits::k_calls_per_worker_max));
     auto code = std::make_shared<Loadable>();
-    code->request = dump(Json{{"name", wanted.name}, {"kind", kind_name(wanted.kind)}, {"source", request.value("source", Json::object())},
+    code->request = dump(Json{{"name", wanted.name}, {"kind", wanted.kind ? Json(kind_name(*wanted.kind)) : Json()}, {"source", source},
                               {"encoding", encoding}, {"max_concurrency", concurrency}, {"max_queue", queue}});
     code->attachments = copy_of(body);
     wanted.code = std::move(code);
@@ -85,7 +104,7 @@ awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
     if (method == "abandon") co_return abandon(*request, asker);
     if (method == "deploy") co_return co_await deploy(*request, body, asker);
     if (method == "create") co_return co_await create(*request, body, asker);
-    if (method == "describe") co_return describe(*request, asker.principal);
+    if (method == "describe") co_return co_await describe(*request, asker);
     if (method == "rename") co_return co_await rename(*request);
     if (method == "delete") co_return co_await remove(*request);
     if (method == "clear") co_return co_await clear();
@@ -292,9 +311,9 @@ awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker ask
     const std::size_t named = request.contains("workers") && request["workers"].is_array() ? request["workers"].size() : 0;
     if (named != workers.size() || (named == 0) == process_name->empty())
         co_return give_up(Error(Code::bad_arguments, "the field \"workers\" must name workers that the same client has started and not deployed to yet, or \"process\" a process"));
-    if (named > 1 && wanted->kind != Service::Kind::function)
-        co_return give_up(Error(Code::bad_arguments, fmt::format("\"{}\" is a{} {}: several workers are for functions only", name,
-                                                                 wanted->kind == Service::Kind::object ? "n" : "", kind_name(wanted->kind))));
+    if (wanted->kind) {
+        if (const auto kind = kind_of_loaded(wanted->kind, Outcome(), named, name); !kind) co_return give_up(kind.error());
+    }
     const bool claimed = claim != nullptr && claim->name() == name;
     if (wanted->exist_ok && !claimed) {
         const Result<Sought> sought = sought_in(request);
@@ -306,7 +325,7 @@ awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker ask
             co_return json_outcome(*found);
         }
     }
-    if (const auto free = check_free(name, wanted->replace, is_live_object(wanted->kind), claimed); !free) co_return give_up(free.error());
+    if (const auto free = check_free(name, wanted->replace, is_live_object(wanted->kind.value_or(Service::Kind::function)), claimed); !free) co_return give_up(free.error());
     if (!claimed) claim = std::make_shared<Promise>(*this, promised_, name, asker);
     claim->kept_by(asker);
     if (!process_name->empty()) {
@@ -317,8 +336,10 @@ awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker ask
         service->process = *process_name;
         Outcome loaded = co_await load(*wanted, service->workers, asker);
         if (loaded.kind != Outcome::Kind::returned) co_return loaded;
+        const auto kind = kind_of_loaded(wanted->kind, loaded, 1, name);
+        if (!kind) co_return Outcome::failed(kind.error());
         service->name = name;
-        service->kind = wanted->kind;
+        service->kind = *kind;
         service->code = wanted->code;
         co_return co_await finish(service, loaded, wanted->exist_ok);
     }
@@ -332,9 +353,11 @@ awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker ask
         give_up(Error());
         co_return loaded;
     }
+    const auto kind = kind_of_loaded(wanted->kind, loaded, workers.size(), name);
+    if (!kind) co_return give_up(kind.error());
     const auto service = std::make_shared<Service>();
     service->name = name;
-    service->kind = wanted->kind;
+    service->kind = *kind;
     service->code = wanted->code;
     service->workers = workers;
     co_return co_await finish(service, loaded, wanted->exist_ok);

@@ -106,7 +106,8 @@ private:
     net::asio::awaitable<Outcome> rename(const Json& request);
     net::asio::awaitable<Outcome> remove(const Json& request);
     net::asio::awaitable<Outcome> clear();
-    Outcome describe(const Json& request, const Principal& principal) const;
+    net::asio::awaitable<Outcome> describe(const Json& request, Asker asker);
+    net::asio::awaitable<void> add_schemas(std::shared_ptr<Service> service, Json& description, Asker asker);
     Json description_of(const Service& service) const;
     // What a service that lost its name leaves behind: its workers end, with their last call, unless something else lives
     // there. `successor` has the name now, or is null.

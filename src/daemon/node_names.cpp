@@ -17,6 +17,7 @@ namespace {
 Json create_request(const Service& maker, const std::string& method, const std::string& name, std::uint64_t encoding) {
     return {{"class", maker.name}, {"method", method.empty() ? Json() : Json(method)}, {"name", name}, {"encoding", encoding}};
 }
+Json schema_request(const std::string& name) { return {{"name", name}}; }
 Json delete_request(const std::string& name) { return {{"name", name}}; }
 Json rename_request(const std::string& name, const std::string& to) { return {{"name", name}, {"to", to}}; }
 
@@ -244,15 +245,35 @@ awaitable<Outcome> Node::clear() {
     co_return json_outcome(answer);
 }
 
-Outcome Node::describe(const Json& request, const Principal& principal) const {
+awaitable<Outcome> Node::describe(const Json& request, Asker asker) {
     const auto name = field<std::string>(request, "name");
-    if (!name) return Outcome::failed(name.error());
+    if (!name) co_return Outcome::failed(name.error());
+    const auto schemas = field<bool>(request, "schemas", false);
+    if (!schemas) co_return Outcome::failed(schemas.error());
     const Result<std::shared_ptr<Service>> found = services_.get(*name);
-    if (!found) return Outcome::failed(found.error());
-    if ((*found)->dead) return Outcome::failed(gone(**found));
-    Json description = description_of(**found);
-    description["trust"] = principal.may_run_code() ? "pickle" : "data";
-    return json_outcome(description);
+    if (!found) co_return Outcome::failed(found.error());
+    const std::shared_ptr<Service> service = *found;
+    if (service->dead) co_return Outcome::failed(gone(*service));
+    Json description = description_of(*service);
+    description["trust"] = asker.principal.may_run_code() ? "pickle" : "data";
+    if (*schemas) co_await add_schemas(service, description, asker);
+    co_return json_outcome(description);
+}
+
+// What a worker cannot tell is left out: it may be one whose language has no type hints, or be on its way.
+awaitable<void> Node::add_schemas(std::shared_ptr<Service> service, Json& description, Asker asker) {
+    const std::shared_ptr<Worker> worker = service->workers.front();
+    if (worker->connection == nullptr || worker->parking != nullptr) co_return;
+    const Outcome told = co_await router_.call(worker, "schema", control_body(schema_request(service->name), Body()), asker);
+    if (told.kind != Outcome::Kind::returned) co_return;
+    const Json answer = parse_answer(told.body);
+    const auto methods = answer.find("methods");
+    const auto described = description.find("methods");
+    if (methods == answer.end() || !methods->is_object() || described == description.end() || !described->is_object()) co_return;
+    for (const auto& [method, schema] : methods->items()) {
+        const auto there = described->find(method);
+        if (there != described->end() && there->is_object()) (*there)["schema"] = schema;
+    }
 }
 
 }  // namespace rh::daemon

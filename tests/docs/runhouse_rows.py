@@ -70,6 +70,7 @@ ROWS: dict[str, str] = {
     "`.refresh()`": "test_refresh_and_rename",
     "`.rename(name)`": "test_refresh_and_rename",
     "`.system`, `.name`, `.process`": "test_where_it_is",
+    "`.endpoint()`": "test_where_it_is",
     "`.save()` of a function or module": "test_saved_functions_and_modules",
     "`.signature()`, `.method_signature(m)`": "test_signatures",
     "`Function.map()`, `.starmap()`": "test_map",

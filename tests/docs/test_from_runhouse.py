@@ -382,6 +382,7 @@ def test_sending_again_leaves_instances_alone(box: rh.Cluster) -> None:
 def test_where_it_is(box: rh.Cluster) -> None:
     add = rh.function(subjects.add).to(box, name="placed", process="a-place")
     assert (add.name, add.system, add.process) == ("placed", box, "a-place")
+    assert add.endpoint().endswith("/v1/services/placed")
     account = rh.module(subjects.Account).to(box)(1, name="placed-account")
     assert rh.handle(account).name == "placed-account"
     assert rh.handle(account).cluster == box

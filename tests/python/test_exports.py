@@ -14,7 +14,7 @@ PUBLIC = {
     "Module", "NameTaken", "NodeLost", "NotAllowed", "NotFound", "NotSerializable", "OnDemandCluster", "OutOfMemory",
     "ProtocolError", "RemoteClass", "RemoteError", "RoundhouseError", "SetupError", "Stream", "Unsupported",
     "WorkerDied", "WrongArguments", "__version__", "as_completed", "cls", "cluster", "compute", "configs", "exists",
-    "fn", "function", "gather", "handle", "here", "load", "module", "ondemand_cluster",
+    "fn", "function", "gather", "handle", "here", "load", "module", "ondemand_cluster", "readonly",
 }  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def test_a_class_is_described(worker: Worker) -> None:
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
-        (_serialize.JSON, [b'[[20],{"b":22}]']),
+        (_serialize.JSON, [b'{"args":[20],"kwargs":{"b":22}}']),
         (_serialize.MSGPACK, _serialize.encode(_serialize.MSGPACK, [[20], {"b": 22}])),
     ],
 )
@@ -87,7 +87,7 @@ def test_refusals(worker: Worker, service: str, method: str, args: Any, code: st
     assert words in error[1]
 
 
-@pytest.mark.parametrize("body", [b"[]", b"\xff", b"[1,2,3]", b"{"])
+@pytest.mark.parametrize("body", [b"[]", b"\xff", b"[1,2,3]", b"{", b'{"args":{}}', b'{"args":[1],"kwargs":[]}'])
 def test_a_body_that_is_no_call(worker: Worker, body: bytes) -> None:
     worker.load("add", "function", subjects.add)
     kind, _, _, _, error = worker.run("add", "call", _serialize.JSON, [body])
@@ -107,7 +107,7 @@ def test_an_exception_is_told_and_carried(worker: Worker) -> None:
 
 def test_callers_in_other_languages_get_the_text(worker: Worker) -> None:
     worker.load("fail", "function", subjects.fail)
-    kind, encoding, parts, raised, _ = worker.run("fail", "call", _serialize.JSON, [b'[["custom"],{}]'])
+    kind, encoding, parts, raised, _ = worker.run("fail", "call", _serialize.JSON, [b'{"args":["custom"]}'])
     assert (kind, encoding, parts) == (RAISED, _serialize.EMPTY, [])
     assert raised[0] == "subjects.CustomError"
 

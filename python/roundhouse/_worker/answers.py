@@ -27,21 +27,29 @@ class Refused(Exception):
         self.failure: Failure = (_engine.codes[code], message, facts or {})
 
 
-def of_value(encoding: int, value: Any, what: str) -> Answer:
-    """`what` names the value where it cannot travel."""
+def of_value(encoding: int, value: Any, what: str, accept: str = "") -> Answer:
+    """`what` names the value where it cannot travel. `accept` is what a caller over HTTP takes."""
     if value is None:
         return RETURNED, _serialize.EMPTY, [], None, None
+    if encoding == _serialize.JSON:
+        from roundhouse._worker import to_json
+
+        return RETURNED, encoding, to_json.parts_of(value, what, accept), None, None
     encoding = encoding or _serialize.PICKLE
     return RETURNED, encoding, encoded(encoding, value, what), None, None
 
 
 def encoded(encoding: int, value: Any, what: str) -> list[Any]:
+    if encoding == _serialize.JSON:
+        from roundhouse._worker import to_json
+
+        return [to_json.encode(value, what)]
     try:
         return _serialize.encode(encoding, value)
     except CallCancelled:
         raise
     except Exception as error:
-        raise _not_serializable(what, value, error) from None
+        raise not_serializable(what, value, error) from None
 
 
 def of_json(value: Any) -> Answer:
@@ -78,7 +86,7 @@ def is_cancel(error: BaseException) -> bool:
     return asyncio is not None and isinstance(error, asyncio.CancelledError)
 
 
-def _not_serializable(what: str, value: Any, error: Exception) -> Refused:
+def not_serializable(what: str, value: Any, error: Exception) -> Refused:
     if hasattr(type(value), "__next__") or hasattr(type(value), "__anext__"):
         # Its callers were told that it is no generator, so they would not take the items.
         return Refused(

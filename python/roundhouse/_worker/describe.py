@@ -115,6 +115,8 @@ def _described(function: Any, binding: str, *, skip_first: bool) -> dict[str, An
         "kind": kind,
         "binding": binding,
     }
+    if getattr(function, "__roundhouse_readonly__", None) is True:  # _readonly.py
+        described["readonly"] = True
     if kind == "generator" or kind == "async_generator":
         described["sends"] = takes_sent(function)
     return described

@@ -89,7 +89,7 @@ def failed(error: BaseException) -> tuple[bool, Any, Any]:
     return False, _raised.Carried(error, told), told
 
 
-def answer(encoding: int, value: Any, what: str) -> answers.Answer:
+def answer(encoding: int, value: Any, what: str, accept: str = "") -> answers.Answer:
     if value is None:
         return answers.of_value(encoding, None, what)
     if encoding not in (_serialize.PICKLE, _serialize.EMPTY) and isinstance(value, list):
@@ -98,4 +98,4 @@ def answer(encoding: int, value: Any, what: str) -> answers.Answer:
             (False, None, entry[2]) if isinstance(entry, tuple) and len(entry) == 3 and not entry[0] else entry
             for entry in value
         ]
-    return answers.of_value(encoding, value, what)
+    return answers.of_value(encoding, value, what, accept)

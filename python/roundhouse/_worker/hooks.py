@@ -27,6 +27,20 @@ def when_imported(name: str, then: Then) -> None:
     _waiting[name] = then
 
 
+def imported(name: str) -> Any:
+    """The module. The call that needs it does not import it itself: a cancel that strikes in the middle of that would
+    leave half a module to the calls behind it."""
+    module = sys.modules.get(name)
+    if module is None or getattr(module.__spec__, "_initializing", False):
+        from threading import Thread
+
+        thread = Thread(target=__import__, args=(name,), name="roundhouse-import", daemon=True)
+        thread.start()
+        thread.join()
+        module = sys.modules[name]
+    return module
+
+
 class _Finder:
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:

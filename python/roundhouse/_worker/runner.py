@@ -11,7 +11,7 @@ import threading
 
 from roundhouse import _context, _engine, _serialize
 from roundhouse._context import current_call
-from roundhouse._worker import answers, describe, output, services
+from roundhouse._worker import answers, describe, hooks, output, services
 from roundhouse._worker.answers import Refused
 from roundhouse._worker.services import Service
 from roundhouse.exceptions import CallCancelled
@@ -114,6 +114,11 @@ class Runner:
         """What lives here by that name, for an argument that is to be the object itself."""
         return self._services[name].target
 
+    def find(self, key: str) -> Any:
+        """What a caller over HTTP means by `{"$ref": key}`: itself where it lives here, else a copy."""
+        service = self._services.get(key) or self._services.get(self._renamed.get(key, ""))
+        return services.fetched(key) if service is None else service.target
+
     # A user's call.
 
     def _call(
@@ -126,7 +131,11 @@ class Runner:
             return self._call_every(call, service, method, encoding, parts)
         function, kind = service.find(method)
         called = service.called(method)
-        args, kwargs = services.arguments(encoding, parts, called)
+        accept = ""
+        if encoding == _serialize.JSON:
+            args, kwargs, accept = services.arguments_from_json(service, method, function, parts, called, self.find)
+        else:
+            args, kwargs = services.arguments(encoding, parts, called)
         value = services.call(function, args, kwargs, called)
         if kind == "generator":
             from roundhouse._worker import streams
@@ -142,9 +151,9 @@ class Runner:
                 call,
                 encoding,
                 value,
-                lambda result: answers.of_value(encoding, result, f"the result of {name}.{method}"),
+                lambda result: answers.of_value(encoding, result, f"the result of {name}.{method}", accept),
             )
-        return answers.of_value(encoding, value, f"the result of {name}.{method}")
+        return answers.of_value(encoding, value, f"the result of {name}.{method}", accept)
 
     def _call_every(
         self, call: output.CallOutput, service: Service, method: str, encoding: int, parts: list[Any]
@@ -152,11 +161,19 @@ class Runner:
         from roundhouse._worker import every
 
         called = f"{service.name}.{method}"
-        args, _ = services.arguments(encoding, parts, called)
+        args, accept = self._arguments_of_every(service, method, encoding, parts, called)
         value = every.call(service, method, args, self.cancelling, call.id)
         if method == "@map" and _is_awaitable(value):
-            return self._await(call, encoding, value, lambda result: every.answer(encoding, result, called))
-        return every.answer(encoding, value, f"{service.name}.{args[0]}" if method == "@get" else called)
+            return self._await(call, encoding, value, lambda result: every.answer(encoding, result, called, accept))
+        return every.answer(encoding, value, f"{service.name}.{args[0]}" if method == "@get" else called, accept)
+
+    def _arguments_of_every(
+        self, service: Service, method: str, encoding: int, parts: list[Any], called: str
+    ) -> tuple[Sequence[Any], str]:
+        if encoding != _serialize.JSON:
+            return services.arguments(encoding, parts, called)[0], ""
+        args, _, accept = services.arguments_from_json(service, method, _untyped, parts, called, self.find)
+        return args, accept
 
     def _open_loop(self) -> Loop:
         if self._loop is None:
@@ -183,6 +200,8 @@ class Runner:
             return self._create(call, request, parts[1:])
         if method == "rename":
             self._rename(request["name"], request["to"])
+        elif method == "schema":
+            return answers.of_json(self._schemas(request["name"]))
         elif method == "delete":
             self._remove(request["name"])
         elif method == "set_env":
@@ -209,19 +228,32 @@ class Runner:
 
             logs.configure(source["logging"])
         name, kind = request["name"], request["kind"]
-        target = _serialize.decode(request.get("encoding", _serialize.PICKLE), parts)
+        kind, target = self._target(source, kind, request.get("encoding", _serialize.PICKLE), parts)
         if kind == "class":
             described = describe.of_class(target)
         elif kind == "function":
             described = describe.of_function(target)
         else:
             described = self._described(target, kind)
+        if "file" in source:
+            described["kind"] = kind
         _import_for(described)
         service = self._services[name] = Service(name, kind, target, described)
         service.concurrency = request.get("max_concurrency") or 0
         service.queue = request.get("max_queue") or 0
         self._limit(service)
         return described
+
+    def _target(self, source: dict[str, Any], kind: str | None, encoding: int, parts: list[Any]) -> tuple[str, Any]:
+        if "file" in source:
+            text = bytes(parts[0]) if parts else b""
+            return hooks.imported("roundhouse._worker.source").load(source, text, kind)  # type: ignore[no-any-return]
+        if kind is None:
+            raise Refused("bad_arguments", 'the field "kind" may be null where a file\'s text is loaded only')
+        if encoding == _serialize.JSON:
+            json_calls = hooks.imported("roundhouse._worker.json_calls")
+            return kind, json_calls.value(parts, "the value", self.find)
+        return kind, _serialize.decode(encoding, parts)
 
     def _create(self, call: output.CallOutput, request: dict[str, Any], parts: list[Any]) -> Answer | None:
         of, method, name = request["class"], request.get("method"), request["name"]
@@ -230,7 +262,13 @@ class Runner:
             classes = [known.name for known in self._services.values() if known.kind == "class"]
             raise Refused("not_found", f"this worker has no class {of!r}; it has {services.listed(classes)}")
         called = of if method is None else service.called(method)
-        args, kwargs = services.arguments(request.get("encoding", _serialize.PICKLE), parts, called)
+        encoding = request.get("encoding", _serialize.PICKLE)
+        if encoding == _serialize.JSON:
+            function = service.target if method is None else _untyped if method[:1] == "@" else service.find(method)[0]
+            named = method or "__init__"
+            args, kwargs, _ = services.arguments_from_json(service, named, function, parts, called, self.find)
+        else:
+            args, kwargs = services.arguments(encoding, parts, called)
         if method is not None and method[:1] == "@":
             # What an attribute holds, say, kept under a name of its own.
             from roundhouse._worker import every
@@ -250,6 +288,14 @@ class Runner:
         if method is not None and _is_awaitable(value):
             return self._await(call, _serialize.PICKLE, value, keep)
         return keep(value)
+
+    def _schemas(self, name: str) -> dict[str, Any]:
+        """Of each of its methods, where it says anything."""
+        service = self._services.get(name)
+        if service is None:
+            raise Refused("not_found", f"this worker has no service {name!r}; it has {services.listed(self._services)}")
+        schema = hooks.imported("roundhouse._worker.schema")
+        return {"methods": schema.of_service(service)}
 
     def _described(self, value: Any, kind: str) -> dict[str, Any]:
         described = describe.of_object(value)
@@ -321,6 +367,10 @@ def _is_awaitable(value: Any) -> bool:
     # To look for what is not there costs an exception, so not with what most calls return.
     kind = type(value)
     return kind not in _NOT_AWAITED and hasattr(kind, "__await__")
+
+
+def _untyped(*args: Any) -> Any:
+    """Whose arguments are taken as they come."""
 
 
 def _as_it_is(answer: Answer) -> Answer:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from roundhouse import _serialize
+from roundhouse import _engine, _serialize
 from roundhouse._signature import kind_of
-from roundhouse._worker import describe
+from roundhouse._worker import describe, hooks
 from roundhouse._worker.answers import Refused
 from roundhouse.exceptions import CallCancelled
 
@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+    from roundhouse._worker.hints import Parameters
+
 
 class Service:
     """A function, a class, an instance or any other object, with the methods that can be called."""
 
-    __slots__ = ("concurrency", "kind", "methods", "name", "queue", "target")
+    __slots__ = ("concurrency", "kind", "methods", "name", "parameters", "queue", "target")
 
     def __init__(self, name: str, kind: str, target: Any, described: dict[str, Any]) -> None:
         self.name = name
@@ -31,6 +33,8 @@ class Service:
         }
         self.concurrency = 0
         self.queue = 0
+        # What calls over HTTP have found out of type hints.
+        self.parameters: dict[str, Parameters] = {}
 
     def find(self, method: str) -> tuple[Callable[..., Any], str]:
         """What to call for that method, and what a call of it gives."""
@@ -79,6 +83,46 @@ def arguments(encoding: int, parts: Sequence[Any], called: str) -> tuple[Sequenc
             f"the arguments of {called} could not be read on its worker: {type(error).__name__}: {error}. "
             "Try: pass something that the worker can import",
         ) from error
+
+
+def arguments_from_json(
+    service: Service,
+    method: str,
+    function: Callable[..., Any],
+    parts: Sequence[Any],
+    called: str,
+    find: Callable[[str], Any],
+) -> tuple[Sequence[Any], dict[str, Any], str]:
+    """Of a call over HTTP: as its type hints ask for, and the media type that its caller accepts."""
+    json_calls = hooks.imported("roundhouse._worker.json_calls")
+    parameters = service.parameters.get(method)
+    if parameters is None:
+        parameters = service.parameters[method] = hooks.imported("roundhouse._worker.hints").of(function)
+    return json_calls.arguments(parts, parameters, called, find)  # type: ignore[no-any-return]
+
+
+def fetched(key: str) -> Any:
+    """A copy of what lives in another worker of this node."""
+    import os
+
+    from roundhouse._link import link_to
+    from roundhouse.exceptions import NotFound, RoundhouseError, code_of
+
+    link = link_to(os.environ.get("ROUNDHOUSE_CLUSTER", ""), os.environ["ROUNDHOUSE_SOCKET"])
+    try:
+        return link.call(key, "@fetch", _serialize.PICKLE, _serialize.dumps(((), {})))
+    except CallCancelled:
+        raise
+    except NotFound:
+        raise Refused(
+            "not_found",
+            f"there is no object {key!r} here. Try: call with remote=true, which says the key",
+            {"name": key},
+        ) from None
+    except RoundhouseError as error:
+        codes = {number: name for name, number in _engine.codes.items()}
+        message = f"the object {key!r} could not be fetched: {error.message}"
+        raise Refused(codes[code_of(error)], message, {"name": key}) from None
 
 
 def call(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], called: str) -> Any:
