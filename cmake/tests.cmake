@@ -1,6 +1,6 @@
 # One GoogleTest program `<folder>_test` per folder, from every src/<folder>/*_test.cpp, and one fuzz target per *_fuzz.cpp.
 
-set(test_layers base wire sync process net shm isolate store registry rpc keeper launch worker client daemon http cli bin)
+set(test_layers base wire sync process net shm isolate store registry rpc keeper launch worker client sdk daemon http cli bin)
 
 if(ROUNDHOUSE_TESTS)
   enable_testing()
@@ -26,6 +26,14 @@ if(ROUNDHOUSE_TESTS)
       add_dependencies(cpp_tests ${folder}_test)
     endif()
   endforeach()
+
+  if(TARGET roundhouse_cpp)
+    # What tests/e2e/test_cpp_*.py call.
+    add_executable(cpp_subjects EXCLUDE_FROM_ALL "${PROJECT_SOURCE_DIR}/tests/e2e/cpp_subjects.cpp")
+    target_compile_options(cpp_subjects PRIVATE -Wall -Wextra -Wshadow -Werror -O1)
+    target_link_libraries(cpp_subjects PRIVATE roundhouse::roundhouse)
+    set_target_properties(cpp_subjects PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+  endif()
 
   if(ROUNDHOUSE_PRODUCT)
     find_package(Python 3.10 REQUIRED COMPONENTS Interpreter)

@@ -30,7 +30,7 @@ the docstrings, and run it again.
 # Sections in the order of the page: the modules that define their names. What is not here comes behind, by itself.
 SECTIONS = {
     "Clusters": ("_cluster", "_here", "_registry", "_configs"),
-    "Functions": ("_function", "_method"),
+    "Functions": ("_function", "_method", "_program"),
     "Classes and objects": ("_module", "_module_base", "_instance", "_handle"),
     "Calls": ("_call", "_many", "_stream"),
     "Failures": ("exceptions",),

@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "roundhouse/client.h"
@@ -17,6 +16,8 @@ namespace {
 
 using roundhouse::Array;
 using roundhouse::Cluster;
+using roundhouse::named;
+using roundhouse::Pending;
 using roundhouse::Result;
 using roundhouse::Service;
 
@@ -26,9 +27,10 @@ void call_function(Cluster& box, const std::string& program) {
     const std::vector<double> b{4, 5, 6};
     std::printf("dot = %g\n", dot.call<double>("call", a, b).value());
 
-    // Array::of sends the elements as raw memory, which pays off once there are many.
+    // Numbers travel as raw memory; and a function object reads like a function, where exceptions are wanted.
     const std::vector<double> ones(1'000'000, 1.0);
-    std::printf("dot of a million = %g\n", dot.call<double>("call", Array::of(ones), Array::of(ones)).value());
+    const auto product = dot.as<double(std::vector<double>, std::vector<double>)>();
+    std::printf("dot of a million = %g\n", product(ones, ones));
 
     // A failure is a value. What the service threw comes with its type.
     const Result<double> failed = dot.call<double>("call", a, std::vector<double>{1});
@@ -36,26 +38,18 @@ void call_function(Cluster& box, const std::string& program) {
 }
 
 void call_object(Cluster& box, const std::string& program) {
-    const Service neighbours = box.deploy("Neighbours", {program}, true).value();
+    const Service neighbours = box.deploy_class("Neighbours", {program}).value();
     // From now on any program finds the instance by its name.
     const Service index = neighbours.create("points", 2).value();
 
-    Array corners = Array::of(std::vector<double>{0, 0, 0, 1, 9, 9, 9, 8});
-    corners.shape = {4, 2};
+    const Array corners = Array::of<double>({0, 0, 0, 1, 9, 9, 9, 8}, {4, 2});
     const auto count = index.call<std::int64_t>("add", corners, std::vector<std::int64_t>{1, 1, 2, 2}).value();
 
-    // One object, called by several threads at once.
-    std::vector<std::thread> threads;
-    std::vector<std::vector<std::int64_t>> answers(4);
-    for (std::vector<std::int64_t>& answer : answers) {
-        threads.emplace_back([&] {
-            Array asked = Array::of(std::vector<double>{1, 1, 8, 8});
-            asked.shape = {2, 2};
-            answer = index.call<std::vector<std::int64_t>>("classify", asked, 1).value();
-        });
-    }
-    for (std::thread& thread : threads) thread.join();
-    for (const std::vector<std::int64_t>& answer : answers)
+    // One object, called several times at once: by threads, or as here by one that waits for all of them in the end.
+    const Array asked = Array::of<double>({1, 1, 8, 8}, {2, 2});
+    std::vector<Pending<std::vector<std::int64_t>>> calls;
+    for (int i = 0; i < 4; ++i) calls.push_back(index.submit<std::vector<std::int64_t>>("classify", asked, named("k", 1)));
+    for (const std::vector<std::int64_t>& answer : when_all(calls).value())
         std::printf("among %d points the two are of class %d and %d\n", static_cast<int>(count), static_cast<int>(answer.at(0)), static_cast<int>(answer.at(1)));
 }
 

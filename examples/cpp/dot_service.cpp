@@ -5,12 +5,11 @@
 // the labels of those nearest. Calls run on several threads at once, on one object too, so it has a lock of its own.
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <map>
 #include <mutex>
 #include <numeric>
 #include <shared_mutex>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -20,7 +19,9 @@
 
 namespace {
 
-double dot(const std::vector<double>& a, const std::vector<double>& b) {
+using roundhouse::ArrayView;
+
+double dot(std::span<const double> a, std::span<const double> b) {
     if (a.size() != b.size())
         throw std::invalid_argument("dot takes two vectors of one length, got " + std::to_string(a.size()) + " and " + std::to_string(b.size()));
     return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
@@ -28,37 +29,32 @@ double dot(const std::vector<double>& a, const std::vector<double>& b) {
 
 class Neighbours {
 public:
-    explicit Neighbours(int dimensions) : dimensions_(dimensions) {
+    explicit Neighbours(int dimensions) : dimensions_(static_cast<std::size_t>(dimensions)) {
         if (dimensions < 1) throw std::invalid_argument("Neighbours needs at least one dimension");
     }
 
     // Adds n points, an array of shape (n, dimensions), each with its label. Returns how many there are now.
-    std::int64_t add(const roundhouse::Array& points, const std::vector<std::int64_t>& labels) {
-        const std::vector<double> coordinates = coordinates_of(points);
-        if (labels.size() * dimensions_ != coordinates.size()) throw std::invalid_argument("there must be as many labels as points");
-        std::int64_t count = 0;
-        {
-            const std::unique_lock lock(mutex_);
-            points_.insert(points_.end(), coordinates.begin(), coordinates.end());
-            labels_.insert(labels_.end(), labels.begin(), labels.end());
-            count = static_cast<std::int64_t>(labels_.size());
-        }
-        roundhouse::print("added " + std::to_string(labels.size()) + " points, now " + std::to_string(count) + "\n");
-        return count;
+    std::int64_t add(const ArrayView<double>& points, const ArrayView<std::int64_t>& labels) {
+        check(points);
+        if (labels.size() * dimensions_ != points.size()) throw std::invalid_argument("there must be as many labels as points");
+        const std::unique_lock lock(mutex_);
+        points_.insert(points_.end(), points.begin(), points.end());
+        labels_.insert(labels_.end(), labels.begin(), labels.end());
+        roundhouse::print("added " + std::to_string(labels.size()) + " points, now " + std::to_string(labels_.size()) + "\n");
+        return static_cast<std::int64_t>(labels_.size());
     }
 
-    // For each of n points the label that most of its k nearest have: an array of n int64.
-    roundhouse::Array classify(const roundhouse::Array& points, int k) const {
-        const std::vector<double> coordinates = coordinates_of(points);
+    // For each of n points the label that most of its k nearest have.
+    std::vector<std::int64_t> classify(const ArrayView<double>& points, std::size_t k) const {
+        check(points);
         const std::shared_lock lock(mutex_);
-        if (k < 1 || static_cast<std::size_t>(k) > labels_.size())
-            throw std::invalid_argument("k must be from 1 to the number of points, which is " + std::to_string(labels_.size()));
+        if (k < 1 || k > labels_.size()) throw std::invalid_argument("k must be from 1 to the number of points, which is " + std::to_string(labels_.size()));
         std::vector<std::int64_t> answers;
-        for (std::size_t at = 0; at < coordinates.size(); at += dimensions_) {
-            if (roundhouse::cancelled()) break;  // Nobody waits for the answer.
-            answers.push_back(vote(&coordinates[at], static_cast<std::size_t>(k)));
+        for (std::size_t row = 0; row < points.size() / dimensions_; ++row) {
+            roundhouse::check_cancelled();
+            answers.push_back(vote(points.row(row), k));
         }
-        return roundhouse::Array::of(answers);
+        return answers;
     }
 
     std::int64_t size() const {
@@ -67,13 +63,12 @@ public:
     }
 
 private:
-    std::vector<double> coordinates_of(const roundhouse::Array& points) const {
-        if (points.shape.size() != 2 || points.shape[1] != static_cast<std::int64_t>(dimensions_))
+    void check(const ArrayView<double>& points) const {
+        if (points.shape().size() != 2 || points.shape()[1] != static_cast<std::int64_t>(dimensions_))
             throw std::invalid_argument("points must be an array of shape (n, " + std::to_string(dimensions_) + ")");
-        return points.as<double>().value();  // Throws where the elements are not float64; the message says what they are.
     }
 
-    std::int64_t vote(const double* point, std::size_t k) const {
+    std::int64_t vote(std::span<const double> point, std::size_t k) const {
         std::vector<std::pair<double, std::int64_t>> near(labels_.size());
         for (std::size_t i = 0; i < labels_.size(); ++i) {
             double square = 0;
@@ -99,11 +94,13 @@ private:
 
 int main() {
     roundhouse::Worker worker;
-    worker.function("dot", dot);
-    worker.cls<Neighbours>("Neighbours")
-        .constructor<int>()
-        .method("add", &Neighbours::add)
-        .method("classify", &Neighbours::classify)
-        .method("size", &Neighbours::size);
+    worker.function("dot", dot, {"a", "b"}, "The inner product of two vectors.");
+    worker.cls<Neighbours>("Neighbours", "An index of labelled points.")
+        .constructor<int>({"dimensions"})
+        .method("add", &Neighbours::add, {"points", "labels"})
+        .method("classify", &Neighbours::classify, {"points", {"k", 3}})
+        .readonly()
+        .method("size", &Neighbours::size)
+        .readonly();
     return worker.run();
 }

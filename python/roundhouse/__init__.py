@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from roundhouse._module import RemoteClass, cls
     from roundhouse._module import cls as module
     from roundhouse._module_base import Module
+    from roundhouse._program import Program, program
     from roundhouse._readonly import readonly
     from roundhouse._registry import exists, load
     from roundhouse._stream import Stream
@@ -80,6 +81,7 @@ __all__ = [
     "NotSerializable",
     "OnDemandCluster",
     "OutOfMemory",
+    "Program",
     "ProtocolError",
     "RemoteClass",
     "RemoteError",
@@ -104,6 +106,7 @@ __all__ = [
     "load",
     "module",
     "ondemand_cluster",
+    "program",
     "readonly",
 ]
 
@@ -120,6 +123,7 @@ _WHERE = {
     "Method": "_method.Method",
     "Module": "_module_base.Module",
     "OnDemandCluster": "_cluster.Cluster",
+    "Program": "_program.Program",
     "RemoteClass": "_module.RemoteClass",
     "Stream": "_stream.Stream",
     "__version__": "_engine.version",
@@ -136,6 +140,7 @@ _WHERE = {
     "load": "_registry.load",
     "module": "_module.cls",
     "ondemand_cluster": "_cluster.compute",
+    "program": "_program.program",
     "readonly": "_readonly.readonly",
 }
 

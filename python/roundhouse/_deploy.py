@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from roundhouse._cluster import Cluster
+    from roundhouse._program import Program
 
 # What the program's own module is called, also where multiprocessing spawned this process.
 _PROGRAM = ("__main__", "__mp_main__")
@@ -130,6 +131,38 @@ def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement, exist
         raise
     request["workers"] = started["workers"]
     return Service(cluster, link.ask_node("deploy", request, parts))
+
+
+def deploy_program(
+    cluster: Cluster, kind: str, callable_name: str, program: Program, placement: Placement, exist_ok: bool = False
+) -> Service:
+    """Starts a program of another language there, and gives what it serves under that name a name on the cluster."""
+    name = placement.name or callable_name
+    placement.check(kind, name)
+    _tell_of_memory(placement.memory)
+    link = cluster._link
+    started = {"command": program.command, "env": {**os.environ, **program.env}, "cwd": folder()}
+    request: dict[str, Any] = {
+        "name": name,
+        "kind": kind,
+        "source": {"callable": callable_name},
+        "encoding": _serialize.EMPTY,
+        "replace": bool(placement.replace),
+        "exist_ok": exist_ok,
+        "max_concurrency": placement.max_concurrency or 0,
+        "max_queue": placement.max_queue or 0,
+    }
+    if placement.process is not None:
+        link.ask_node("create_process", {"name": placement.process, "vars": {}, "exist_ok": True, **started})
+        request["process"] = placement.process
+    else:
+        caps = {"cpus": placement.cpus, "gpus": placement.gpus, "memory": placement.memory}
+        sought = {"name": name, "kind": kind, "exist_ok": True} if exist_ok else {}
+        answer = link.ask_node("start", {**started, **sought, "count": placement.workers, **caps})
+        if "service" in answer:
+            return Service(cluster, answer["service"])
+        request["workers"] = answer["workers"]
+    return Service(cluster, link.ask_node("deploy", request))
 
 
 def get_or_deploy(

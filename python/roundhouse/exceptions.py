@@ -202,10 +202,20 @@ class WorkerDied(RoundhouseError):
     exit_code: int | None = None
     stderr_tail: str = ""
 
+    @property
+    def backtrace(self) -> str:
+        """Where it crashed, innermost frame first, as far as it said so itself: C++ programs do. Otherwise empty."""
+        tail = str(self.stderr_tail)
+        begin = tail.rfind("*** crash: ")
+        return tail[begin:] if begin >= 0 else ""
+
     def __str__(self) -> str:
         tail = str(self.stderr_tail).rstrip()
         if not tail:
             return self.message
+        if self.backtrace:
+            lines = self.backtrace.rstrip().splitlines()[: _STDERR_LINES_SHOWN + 1]
+            return "\n".join([self.message, *lines])
         lines = tail.splitlines()[-_STDERR_LINES_SHOWN:]
         return "\n".join([self.message, "last lines of its stderr:", *("    " + line for line in lines)])
 

@@ -1,21 +1,24 @@
 #pragma once
 
-// Values of the public C++ API as bodies with Encoding::msgpack: part 0 is one MessagePack value, and each array in it is
-// an extension of type 1 holding [dtype, shape, part], whose elements are that further part (protocol/wire.md).
+// MessagePack without a detour: bytes to Values and back. Bounded in depth; counts are checked against what is there before
+// anything is made of them.
 
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "base/body.h"
-#include "roundhouse/value.h"
+#include "roundhouse/convert.h"
 
 namespace rh {
 
-Body encode_value(const roundhouse::Value& value);
-// Code::bad_arguments when the body is not one such value, or an array refers to a part that is not there or does not fit.
-Result<roundhouse::Value> decode_value(const Body& body);
+inline constexpr std::size_t k_msgpack_depth_max = 512;
+// Arrays up to this size stand inside the value: a part costs more than a copy.
+inline constexpr std::size_t k_inline_array_bytes_max = 1024;
 
-// The arguments of a call: [positional list, named map]. A JSON body of the same form is understood as well.
-Body encode_arguments(roundhouse::List positional, roundhouse::Map named);
-Result<std::pair<roundhouse::List, roundhouse::Map>> decode_arguments(const Body& body);
+// Appends to `out`; what large arrays hold goes to `parts`, as views. "not_serializable" or "limit_exceeded" otherwise.
+roundhouse::Result<roundhouse::Nothing> write_msgpack(const roundhouse::Value& value, std::string& out, std::vector<ByteView>& parts);
+// `parts` are those of the body that part 0 belongs to, `owner` keeps their memory.
+roundhouse::Result<roundhouse::Value> read_msgpack(const std::vector<ByteView>& parts, const std::shared_ptr<const void>& owner);
 
 }  // namespace rh

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+import roundhouse as rh
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "release"
@@ -96,3 +97,22 @@ def _command_of(process: int) -> str:
         return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return "(gone meanwhile)"
+
+
+@pytest.fixture(scope="session")
+def subjects() -> Path:
+    """The program of cpp_subjects.cpp."""
+    from . import cpp
+
+    cpp.build("cpp_subjects")
+    return BUILD / "tests" / "cpp_subjects"
+
+
+@pytest.fixture(scope="module")
+def cpp_box(world: World) -> Iterator[rh.Cluster]:
+    """A cluster of this process's own, in the world of the module."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ROUNDHOUSE_STATE", "XDG_RUNTIME_DIR", "ROUNDHOUSE_DAEMON"):
+            patch.setenv(name, world.env[name])
+        with rh.compute("cpp-subjects") as box:
+            yield box
