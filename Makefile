@@ -56,7 +56,7 @@ lint: test-deps ## layers and style (tools/tidy.py), ruff, mypy
 
 clean: ## remove what was built (.venv and the compiler cache stay)
 	@echo "==> removing build/ and the links into it"
-	@rm -rf build python/roundhouse/_bin python/roundhouse/_engine*.so .venv/bin/roundhouse .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf build python/roundhouse/_bin python/roundhouse/_engine*.so .venv/bin/roundhouse .venv/bin/rh .mypy_cache .ruff_cache .pytest_cache
 	@find python tests tools examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- steps of the above ---
@@ -89,7 +89,7 @@ cpp-tests: product test-deps lint
 
 python-tests: product test-deps cpp-tests
 	@echo "==> Python tests"
-	@$(PY) -m pytest $(wildcard tests/python tests/doors tests/integration tests/e2e tests/docs tests/embedding)
+	@$(PY) -m pytest $(wildcard tests/python tests/doors tests/integration tests/e2e tests/docs tests/embedding tests/cli)
 
 wheel-test: product python-tests
 	@echo "==> wheel: build, install into a fresh environment, call"

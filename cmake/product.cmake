@@ -44,6 +44,9 @@ rh_static_program(roundhouse)
 if(TARGET roundhouse AND DEFINED SKBUILD_SCRIPTS_DIR)
   # Again as a command: started from the package by a Python script, it would cost an interpreter each time.
   install(TARGETS roundhouse DESTINATION "${SKBUILD_SCRIPTS_DIR}")
+  # And by its short name: a wheel holds no links, and is compressed.
+  install(CODE "file(COPY_FILE \"${SKBUILD_SCRIPTS_DIR}/roundhouse\" \"${SKBUILD_SCRIPTS_DIR}/rh\")")
+  install(FILES "${PROJECT_SOURCE_DIR}/docs/roundhouse.1" DESTINATION "${SKBUILD_DATA_DIR}/share/man/man1")
 endif()
 
 # The binding: one dynamic symbol, so that it never meets another copy of protobuf, OpenSSL or Boost in the same process.

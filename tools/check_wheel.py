@@ -25,6 +25,8 @@ REQUIRED = [
     r"roundhouse/_bin/roundhoused",
     r"roundhouse/_bin/roundhouse",
     r"roundhouse-[^/]+\.data/scripts/roundhouse",
+    r"roundhouse-[^/]+\.data/scripts/rh",
+    r"roundhouse-[^/]+\.data/data/share/man/man1/roundhouse\.1",
 ]
 ALLOWED = [*REQUIRED, r"roundhouse/(?:\w+/)*\w+\.pyi?", r"roundhouse-[^/]+\.dist-info/.+"]
 
@@ -85,6 +87,9 @@ def main() -> int:
         }
         environment["ROUNDHOUSE_STATE"] = str(Path(folder) / "state")
         run(venv / "bin/roundhouse", "--version", cwd=folder, env=environment)
+        # The daemon that belongs to it stands elsewhere in the environment, and is found.
+        run(venv / "bin/rh", "up", "from-the-shell", cwd=folder, env=environment)
+        run(venv / "bin/rh", "down", "from-the-shell", cwd=folder, env=environment)
         script = Path(folder) / "call.py"
         script.write_text(CALL, encoding="utf-8")
         run(venv / "bin/python", script, cwd=folder, env=environment, timeout=120)

@@ -109,7 +109,9 @@ link_build() {
     [ -e "$build/bin/$program" ] || continue
     ln -sfn "../../../$build/bin/$program" "python/roundhouse/_bin/$program"
   done
-  [ ! -e "$build/bin/roundhouse" ] || ln -sfn "../../$build/bin/roundhouse" .venv/bin/roundhouse
+  for name in roundhouse rh; do
+    [ ! -e "$build/bin/roundhouse" ] || ln -sfn "../../$build/bin/roundhouse" ".venv/bin/$name"
+  done
   for module in "$build"/_engine*.so; do
     [ ! -e "$module" ] || ln -sfn "../../$module" "python/roundhouse/${module##*/}"
   done
