@@ -1,6 +1,6 @@
 """Calls a C++ function that crashes, and says where it was.
 
-    python examples/cpp/crash.py build/release/examples
+python examples/cpp/crash.py build/release/examples
 """
 
 from __future__ import annotations

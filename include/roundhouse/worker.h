@@ -27,7 +27,8 @@ namespace roundhouse {
 // Sends text to whoever made the call that this thread runs; outside a call, to this process's stdout or stderr.
 void print(std::string_view text);
 void print_error(std::string_view text);
-// The same as a stream, one for each thread; what it is given goes with each end of a line, and at the end of the call.
+// The same as a stream, one for each thread; what it is given goes with each end of a line, and at the end of the call. In a worker
+// std::cout and std::cerr do the same.
 std::ostream& log();
 
 // True once the caller of the call that this thread runs does not want its result any more: long loops ask and return early.

@@ -54,7 +54,7 @@ class Doors(Objects):
         tls: bool | None = None,
         certificate: str | None = None,
         key: str | None = None,
-        names: list[str] | tuple[str, ...] = (),
+        names: str | list[str] | tuple[str, ...] = (),
         runhouse: bool = False,
     ) -> Listener:
         """Opens a TCP port besides the cluster's socket, for whoever has a token, and again whenever its daemon starts.
@@ -83,7 +83,7 @@ class Doors(Objects):
             "tls": tls,
             "certificate": certificate,
             "key": key,
-            "names": list(names),
+            "names": [names] if isinstance(names, str) else list(names),
             "runhouse": runhouse,
         }
         return Listener(self._ask("listen", request))

@@ -158,6 +158,10 @@ class Link:
         silent: bool = False,
     ) -> Any:
         """Asks the node itself (protocol/node.md)."""
+        if self._token and "env" in request:
+            # Tokens of other clusters are nothing for a node that may be somebody else's.
+            mine = {name: value for name, value in request["env"].items() if not name.startswith("ROUNDHOUSE_CLUSTER_")}
+            request = {**request, "env": mine}
         parts = [_json.encode(request), *attachments]
         return self.call("_node", method, _serialize.JSON, parts, timeout, False, silent)
 

@@ -1,8 +1,8 @@
 """MessagePack, for services in other languages: one value, and arrays as parts of their own.
 
-An array is ext type 1 holding [dtype, shape, elements]: the index of the part that has them, or the bytes themselves where
-they are few. The dtype is NumPy's spelling ("<f4"). Each part of elements has one of zeros before it, so that it begins where
-any number may stand (protocol/wire.md)."""
+An array is ext type 1 holding [dtype, shape, elements]: the index of the part that has them, or the bytes themselves
+where they are few. The dtype is NumPy's spelling ("<f4"). Each part of elements has one of zeros before it, so that it
+begins where any number may stand (protocol/wire.md)."""
 
 from __future__ import annotations
 
@@ -92,8 +92,17 @@ def decode(parts: Sequence[Any]) -> Any:
 
 # The letters of `struct` for the dtypes that it has.
 _LETTERS = {
-    **{"b1": "?", "i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I"},
-    **{"i8": "q", "u8": "Q", "f4": "f", "f8": "d"},
+    "b1": "?",
+    "i1": "b",
+    "u1": "B",
+    "i2": "h",
+    "u2": "H",
+    "i4": "i",
+    "u4": "I",
+    "i8": "q",
+    "u8": "Q",
+    "f4": "f",
+    "f8": "d",
 }
 
 

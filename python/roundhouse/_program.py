@@ -23,8 +23,8 @@ def program(
 ) -> Program:
     """A program that serves functions and classes: one in C++ that ends with ``worker.run()`` (docs/cpp.md).
 
-    ``command`` is its path, or a list of its path and arguments. It starts with this process's environment and ``env``, in
-    its current folder.
+    ``command`` is its path, or a list of its path and arguments. It starts with this process's environment and ``env``,
+    in its current folder.
 
     >>> import roundhouse as rh
     >>> trainer = rh.program(["build/trainer", "--verbose"])
@@ -96,8 +96,8 @@ class Served(Generic[R]):
     ) -> R:
         """Starts the program on that cluster, and returns the remote function or class; ``name`` renames it there.
 
-        The arguments mean what they mean for a Python function (`Function.to`). With ``process`` it joins what else of the
-        program lives in the process of that name, which is started with it where there is none.
+        The arguments mean what they mean for a Python function (`Function.to`). With ``process`` it joins what else of
+        the program lives in the process of that name, which is started with it where there is none.
         """
         placed = Placement(
             name if name is not None else self.name,

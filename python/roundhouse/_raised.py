@@ -155,6 +155,19 @@ def revive(parts: Sequence[Any], told: Raised) -> BaseException:
     return decode(parts, (told[0], told[1], "") if parts else told)
 
 
+def _builtin(name: str, message: str) -> BaseException | None:
+    """Python's own exception of that name: all that is rebuilt from text, which may come from anywhere."""
+    import builtins
+
+    kind = getattr(builtins, name, None)
+    if not isinstance(kind, type) or not issubclass(kind, Exception):
+        return None
+    try:
+        return kind(message)
+    except TypeError:  # A UnicodeDecodeError, say, which wants more than words.
+        return None
+
+
 def decode(parts: Sequence[Any], raised: Raised | None) -> BaseException:
     """The exception to raise here: itself, or a RemoteError that tells of it."""
     from roundhouse import _serialize
@@ -167,6 +180,8 @@ def decode(parts: Sequence[Any], raised: Raised | None) -> BaseException:
         except Exception:
             # Its module is not here, or its constructor refuses: what follows tells as much as can be known.
             pass
+    elif kind.startswith("builtins."):
+        exc = _builtin(kind[9:], message)
     if not isinstance(exc, BaseException):
         from roundhouse.exceptions import RemoteError
 

@@ -50,6 +50,29 @@ inline constexpr std::size_t k_read_buffer_bytes = 256 * 1024;
 inline constexpr std::size_t k_http_head_bytes_max = 16 * 1024;
 inline constexpr milliseconds k_handshake_timeout{10'000};
 
+// HTTP (protocol/http.md, Bounds).
+inline constexpr std::size_t k_http_target_bytes_max = 8 * 1024;
+inline constexpr std::size_t k_http_headers_max = 100;
+inline constexpr std::size_t k_http_json_bytes_max = 64 * 1024 * 1024;
+inline constexpr std::size_t k_http_chunked_bytes_max = 8 * 1024 * 1024;
+// Bodies that the daemon has to have whole, because a value is made of them rather than a call.
+inline constexpr std::uint64_t k_http_kept_bytes_max = std::uint64_t{1} << 30;
+// Of all requests together that wait for the rest of such a body, or of JSON: more are told to come back.
+inline constexpr std::uint64_t k_http_waiting_bytes_max = std::uint64_t{2} << 30;
+inline constexpr std::size_t k_http_form_fields_max = 256;
+inline constexpr std::size_t k_json_depth_max = 64;
+inline constexpr std::size_t k_json_number_bytes_max = 1024;
+// What is read ahead of a request that is being served, so that a peer that sends on without end is not listened to.
+inline constexpr std::size_t k_http_ahead_bytes_max = 16 * 1024;
+inline constexpr std::size_t k_http_write_bytes = 256 * 1024;
+inline constexpr milliseconds k_http_body_timeout{30'000};
+inline constexpr milliseconds k_http_idle_timeout{75'000};
+inline constexpr milliseconds k_http_write_timeout{60'000};
+inline constexpr milliseconds k_http_event_pause{15'000};
+// A peer that is still sending is listened to for so long before its refused request's connection ends, so that it can
+// read the answer.
+inline constexpr milliseconds k_http_linger{2'000};
+
 // TCP: a peer whose machine is gone shows itself after two minutes of silence.
 inline constexpr seconds k_keepalive_idle{60};
 inline constexpr seconds k_keepalive_interval{15};

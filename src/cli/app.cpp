@@ -1,5 +1,6 @@
 // From the words that were typed to how it ended.
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -61,6 +62,13 @@ std::vector<std::string> cut_rest(const Command& command, const Options& options
     std::vector<std::string> cut(words.begin() + static_cast<std::ptrdiff_t>(std::min(rest, words.size())), words.end());
     words.resize(end);
     return cut;
+}
+
+// Where a shell has closed one (`>&-`), the connection to the node must not get its number, and our output with it.
+void keep_standard_descriptors() {
+    for (int number = 0; number <= 2; ++number) {
+        if (::fcntl(number, F_GETFD) == -1) [[maybe_unused]] const int opened = ::open("/dev/null", O_RDWR);
+    }
 }
 
 Error unknown_command(const std::vector<std::string>& words) {
@@ -187,6 +195,7 @@ Result<void> help(std::span<const std::string> words, Screen& screen) {
 }  // namespace
 
 int run(int argc, char** argv) {
+    keep_standard_descriptors();
     watch_signals();
     Screen screen;
     const Result<Typed> typed = parse_front(argc, argv);

@@ -160,6 +160,11 @@ Result<void> list(bool up_only, Context& context) {
         Json& row = rows[cluster.name];
         if (row.is_null()) row = {{"name", cluster.name}, {"launcher", cluster.launcher}, {"up", false}, {"state_folder", nullptr}, {"url", nullptr}};
         row["saved"] = true;
+        if (const auto place = saved_place(cluster); place && !row["state_folder"].is_string()) {
+            row["launcher"] = "elsewhere";
+            row["up"] = nullptr;
+            row["url"] = place->url;
+        }
     }
     for (const Place& place : places_elsewhere()) {
         std::string name = place.name;

@@ -26,7 +26,7 @@ template <class T>
 void number(CLI::App& app, const std::string& names, std::optional<T>& to, const char* kind) {
     app.add_option_function<std::string>(names, [&to, names, kind](const std::string& text) {
         T value{};
-        if (!CLI::detail::lexical_cast(text, value) || text.front() == '-') throw CLI::ValidationError(names, fmt::format("{} is no {}", text, kind));
+        if (!CLI::detail::lexical_cast(text, value) || text.starts_with('-')) throw CLI::ValidationError(names, fmt::format("{} is no {}", text, kind));
         to = value;
     });
 }
@@ -103,8 +103,8 @@ Result<void> Options::parse(std::vector<std::string> words) {
         for (const Taken& taken : taken_) {
             for (const std::string& name : names_of(taken)) known.push_back(name);
         }
-        const std::string close = extras.front().front() == '-' ? nearest(extras.front(), known) : std::string();
-        return usage_error(fmt::format("{} was not expected{}", extras.front(), close.empty() ? "" : fmt::format(". Did you mean {}?", close)));
+        const std::string close = extras.front().starts_with('-') ? nearest(extras.front(), known) : std::string();
+        return usage_error(fmt::format("{} was not expected{}", extras.front().empty() ? "an empty word" : harmless(extras.front()), close.empty() ? "" : fmt::format(". Did you mean {}?", close)));
     }
     for (const Taken& taken : taken_) {
         if (!taken.required) continue;

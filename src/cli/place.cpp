@@ -8,12 +8,12 @@
 #include <cctype>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "base/ids.h"
 #include "base/limits.h"
 #include "cli/command.h"
 #include "launch/local_names.h"
+#include "launch/state_base.h"
 
 namespace rh::cli {
 
@@ -53,7 +53,35 @@ Result<Place> parse_elsewhere(std::string name, const std::string& from, std::st
     return place;
 }
 
+template <class Saved>
+std::string token_of(const Saved& saved) {
+    if constexpr (requires { saved.token; }) {
+        return saved.token;
+    } else {
+        return {};
+    }
+}
+
+Result<std::optional<Place>> find_saved(const std::string& name) {
+    RH_TRY(const std::string base, launch::state_base());
+    RH_TRY(const auto saved, registry::Registry(base + "/registry.db").find_cluster(name));
+    return saved ? saved_place(*saved) : std::nullopt;
+}
+
 }  // namespace
+
+std::optional<Place> saved_place(const registry::SavedCluster& saved) {
+    const Json config = Json::parse(saved.config, nullptr, false);
+    if (!config.is_object()) return std::nullopt;
+    const std::string connection = text_of(config, "server_connection_type");
+    std::string host = text_of(config, "host");
+    if (const auto ips = config.find("ips"); host.empty() && ips != config.end() && ips->is_array() && !ips->empty() && ips->front().is_string()) host = ips->front();
+    if (host.empty() || (connection != "tls" && connection != "none")) return std::nullopt;
+    const auto port = config.find("server_port");
+    const int number = port != config.end() && port->is_number_integer() ? port->get<int>() : connection == "tls" ? 443 : 80;
+    if (host.find(':') != host.npos) host = "[" + host + "]";
+    return Place{saved.name, false, {}, fmt::format("{}://{}:{}", connection == "tls" ? "https" : "http", host, number), token_of(saved), text_of(config, "pin")};
+}
 
 std::string Place::endpoint() const {
     if (local) return cluster.socket_path;
@@ -80,13 +108,17 @@ Result<Place> find_place(const std::string& name) {
     const std::string from = variable_of(name);
     if (const std::string told = variable(from.c_str()); !told.empty()) return parse_elsewhere(name, from, told);
     RH_TRY(launch::LocalCluster cluster, launch::locate_local(name));
+    if (!is_folder(cluster.state_folder)) {
+        RH_TRY(std::optional<Place> saved, find_saved(name));
+        if (saved) return std::move(*saved);
+    }
     return Place{name, true, std::move(cluster), "", "", ""};
 }
 
 Result<Place> find_local_place(const std::string& name) {
     RH_TRY(Place place, find_place(name));
     if (!place.local)
-        return fail(Code::unsupported, fmt::format("cluster {} is elsewhere, at {} ({} says so): it is brought up and ended there. Try: another name, or unset the variable", name, place.url, variable_of(name)));
+        return fail(Code::unsupported, fmt::format("cluster {} is elsewhere, at {}, as {} or what was saved here says: it is brought up and ended there. Try: another name", name, place.url, variable_of(name)));
     return place;
 }
 

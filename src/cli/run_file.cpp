@@ -144,8 +144,11 @@ Result<void> run_file(const RunOptions& options, Context& context) {
     if (generator) called.on_item = [&](ByteView item) { show_item(item, showing, context.screen); };
     RH_TRY(const Body value, node.call(called));
     if (options.keep) context.screen.note(fmt::format("{} stays. To call it: roundhouse call {} {} ARGUMENT...", name, place.name, name));
-    if (generator) return {};
-    return show_value(value, showing, context.screen);
+    Result<void> shown;
+    if (!generator) shown = show_value(value, showing, context.screen);
+    // Before the service goes, which takes a moment.
+    context.screen.flush();
+    return shown;
 }
 
 Run declare_run(Options& options) {

@@ -2,14 +2,81 @@
 
 // What the HTTP side may ask of the daemon. Implemented by Daemon; everything on its executor.
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
-#include "base/bytes.h"
+#include "base/body.h"
+#include "base/limits.h"
 #include "daemon/principal.h"
 #include "net/accepted.h"
 
 namespace rh::daemon {
+
+// A call as somebody inside the daemon makes it: of a service, or of "_node" (protocol/node.md).
+struct CallRequest {
+    std::string service;
+    std::string method;
+    Encoding encoding = Encoding::empty;
+    std::vector<std::uint64_t> part_bytes;  // announces the whole body
+    std::uint64_t deadline_ms = 0;          // 0: none
+    bool kill = false;
+    std::uint32_t prefetch = limits::k_prefetch_default;  // should it be a generator
+};
+
+// Something that came back, in the order in which it came.
+struct CallEvent {
+    enum class Kind {
+        output,   // `bytes` of text on `channel`
+        item,     // of a generator: `outcome` announces its body, `bytes` begin it
+        result,   // the same, and nothing but `more` and `output` follows
+        more,     // of the body that came last
+        aborted,  // the rest of that body will not come: `outcome` says why. Behind it nothing comes.
+    };
+    Kind kind = Kind::output;
+    Channel channel = Channel::out;
+    bool batch = false;  // each part is an item of its own
+    Outcome outcome;     // its body has the encoding and the sizes of the parts, no bytes
+    Bytes bytes;
+};
+
+// One call. Destroying it while it runs cancels it. At most one body window, one output window and one items window of what comes
+// back waits here: the sender stops until took() is told.
+class Call {
+public:
+    virtual ~Call() = default;
+    // What came and was not looked at yet.
+    virtual std::optional<CallEvent> next() = 0;
+    // How many bytes of the announced body may be sent now.
+    virtual std::uint64_t room() const = 0;
+    // The next of them; at most room().
+    virtual void send(ByteView bytes) = 0;
+    // So much of a body, or of output, is no longer held here.
+    virtual void took_body(std::uint64_t bytes) = 0;
+    virtual void took_output(std::uint64_t bytes) = 0;
+    // An item event was dealt with.
+    virtual void took_item(const CallEvent& item) = 0;
+    virtual void cancel() = 0;
+};
+
+// Somebody inside the daemon who makes calls. Outlives them; when it goes, what it has started and not deployed to is ended.
+class Calls {
+public:
+    virtual ~Calls() = default;
+    // `first` begins the body, with at most one chunk. `bell` is rung whenever next() or room() have something new; it must not
+    // call back.
+    virtual std::unique_ptr<Call> open(CallRequest request, ByteView first, std::function<void()> bell) = 0;
+};
+
+// What is known of a method without asking its worker.
+struct MethodFacts {
+    std::string service_kind;  // "function", "class", "instance", "object"
+    bool known = false;        // it has such a method
+    bool generator = false;
+    bool readonly = false;
+};
 
 class Api {
 public:
@@ -24,6 +91,11 @@ public:
     // Whose token that is. Code::not_allowed, after a moment, when it is nobody's (401); Code::limit_exceeded when too many wrong
     // ones are being answered.
     virtual net::asio::awaitable<Result<Principal>> authenticate(std::string token, std::string address) = 0;
+    // How many connections carry frames.
+    virtual std::size_t connections() const = 0;
+    virtual std::unique_ptr<Calls> calls(Principal principal) = 0;
+    // Nothing where there is no such service.
+    virtual std::optional<MethodFacts> method(std::string_view service, std::string_view name) const = 0;
 };
 
 }  // namespace rh::daemon

@@ -12,7 +12,7 @@ using net::asio::awaitable;
 
 Connection::Connection(std::unique_ptr<net::Stream> stream, net::Peer peer, Principal principal, Switchboard& switchboard, rpc::Cork& cork,
                        const net::asio::any_io_executor& executor)
-    : peer_(std::move(peer)), principal_(std::move(principal)), switchboard_(switchboard), link_(std::move(stream), *this, cork, executor), tasks_(executor), greeted_(executor) {}
+    : peer_(std::move(peer)), switchboard_(switchboard), link_(std::move(stream), *this, cork, executor), caller_(std::move(principal), link_), tasks_(executor), greeted_(executor) {}
 
 awaitable<Error> Connection::run(Bytes leftover) {
     link_.send_raw(rpc::upgrade_answer());
@@ -90,12 +90,6 @@ void Connection::on_room(std::uint64_t stream, std::uint64_t bytes) {
     credit.set_stream(stream);
     credit.set_number(bytes);
     link_.send(credit);
-}
-
-void Connection::answer(std::uint64_t stream, Outcome outcome) {
-    rpc::Message message = wire::result_message(outcome);
-    message.set_stream(stream);
-    link_.send_whole(message, std::move(outcome.body));
 }
 
 }  // namespace rh::daemon

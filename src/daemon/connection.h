@@ -5,11 +5,8 @@
 
 #include <memory>
 #include <string>
-#include <unordered_map>
-#include <unordered_set>
-#include <vector>
 
-#include "daemon/principal.h"
+#include "daemon/caller.h"
 #include "daemon/worker.h"
 #include "net/accepted.h"
 #include "rpc/async_link.h"
@@ -17,19 +14,6 @@
 namespace rh::daemon {
 
 class Connection;
-
-// A call to the node itself: whose stream asked, which may be gone by the time of the answer, as `alive` then says.
-struct Asker {
-    Connection* connection = nullptr;
-    std::uint64_t stream = 0;
-    std::shared_ptr<const bool> alive;  // shared with the connection's owner, which outlives neither
-    std::uint64_t deadline_ms = 0;
-    bool kill = false;
-    std::vector<std::string> parents;
-    Principal principal;
-
-    Connection* get() const { return alive != nullptr && *alive ? connection : nullptr; }
-};
 
 // What a connection needs of its daemon: told whom it belongs to, and asked about each message.
 class Switchboard {
@@ -47,12 +31,6 @@ protected:
 
 class Connection final : private rpc::Inbound::Handler {
 public:
-    // A client's stream and where it leads.
-    struct Target {
-        Worker* worker = nullptr;
-        std::uint64_t stream = 0;
-    };
-
     Connection(std::unique_ptr<net::Stream> stream, net::Peer peer, Principal principal, Switchboard& switchboard, rpc::Cork& cork,
                const net::asio::any_io_executor& executor);
 
@@ -61,13 +39,10 @@ public:
 
     rpc::AsyncLink& link() { return link_; }
     const net::Peer& peer() const { return peer_; }
-    // Who calls, and what they may.
-    const Principal& principal() const { return principal_; }
-    void answer(std::uint64_t stream, Outcome outcome);
+    // A client, as the router knows it.
+    Caller& caller() { return caller_; }
 
-    std::unordered_map<std::uint64_t, Target> targets;  // a client's calls on their way
-    std::unordered_set<std::uint64_t> asking;           // its calls to the node itself that were not answered yet
-    std::shared_ptr<Worker> worker;                     // whose connection this is; null for a client's
+    std::shared_ptr<Worker> worker;  // whose connection this is; null for a client's
     std::string session;
 
 private:
@@ -79,9 +54,9 @@ private:
     Result<void> greet(const wire::Hello& hello);
 
     const net::Peer peer_;
-    const Principal principal_;
     Switchboard& switchboard_;
     rpc::AsyncLink link_;
+    Caller caller_;
     net::TaskGroup tasks_;
     net::Event greeted_;
 };

@@ -1,5 +1,6 @@
 #include "daemon/daemon.h"
 
+#include <cerrno>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -59,8 +60,7 @@ awaitable<void> Daemon::serve(std::list<Session>::iterator session, Bytes leftov
         if (!connection.worker->end && !stopping_) node_.on_worker_lost(*connection.worker);
         workers_.end_lost(*connection.worker);
     } else {
-        router_.drop_client(connection);
-        node_.drop_client(connection);
+        drop_caller(connection.caller());
     }
     sessions_.erase(session);
 }
@@ -85,7 +85,7 @@ Result<void> Daemon::on_hello(Connection& connection, const wire::Hello& hello) 
 
 void Daemon::end_connections_of(const std::string& principal) {
     for (Session& session : sessions_) {
-        if (session.connection.principal().name == principal) session.connection.link().close();
+        if (session.connection.caller().principal().name == principal) session.connection.link().close();
     }
 }
 
@@ -100,17 +100,46 @@ void Daemon::on_worker_end(Worker& worker) {
 void Daemon::on_node_call(Connection& connection, rpc::Message& message, Body body) {
     for (Session& session : sessions_) {
         if (&session.connection != &connection) continue;
-        connection.asking.insert(message.stream());
-        Asker asker{&connection, message.stream(), session.alive, message.deadline_ms(), message.kill(), {message.parents().begin(), message.parents().end()}, connection.principal()};
-        tasks_.spawn(answer(std::move(asker), message.method(), std::move(body)));
+        Caller& caller = connection.caller();
+        caller.asking.insert(message.stream());
+        ask_node({&caller, message.stream(), session.alive, message.deadline_ms(), message.kill(), {message.parents().begin(), message.parents().end()}, caller.principal()},
+                 message.method(), std::move(body));
     }
+}
+
+void Daemon::ask_node(Asker asker, std::string method, Body body) {
+    if (!stopping_) tasks_.spawn(answer(std::move(asker), std::move(method), std::move(body)));
+}
+
+void Daemon::drop_caller(Caller& caller) {
+    router_.drop_client(caller);
+    node_.drop_client(caller);
+}
+
+std::unique_ptr<Calls> Daemon::calls(Principal principal) {
+    LocalCalls::Owner& owner = *this;
+    return std::make_unique<LocalCalls>(std::move(principal), router_, owner);
+}
+
+std::optional<MethodFacts> Daemon::method(std::string_view service, std::string_view name) const {
+    const Result<std::shared_ptr<Service>> found = services_.get_called(service);
+    if (!found) return std::nullopt;
+    MethodFacts facts;
+    facts.service_kind = kind_name((*found)->kind);
+    const auto& methods = (*found)->methods();
+    if (const auto method = methods.find(name); method != methods.end()) {
+        facts.known = true;
+        facts.generator = method->second.generator;
+        facts.readonly = method->second.readonly;
+    }
+    return facts;
 }
 
 awaitable<void> Daemon::answer(Asker asker, std::string method, Body body) {
     Outcome outcome = co_await node_.call(std::move(method), std::move(body), asker);
-    Connection* const connection = asker.get();
+    Caller* const caller = asker.get();
     // Unless it was answered before, because what it asked for did not end in time.
-    if (connection != nullptr && connection->asking.erase(asker.stream) != 0) connection->answer(asker.stream, std::move(outcome));
+    if (caller != nullptr && caller->asking.erase(asker.stream) != 0) caller->answer(asker.stream, std::move(outcome));
 }
 
 void Daemon::on_node_result(Connection& connection, std::uint64_t stream, Outcome outcome) {

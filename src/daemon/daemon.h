@@ -8,11 +8,12 @@
 #include <memory>
 
 #include "daemon/api.h"
+#include "daemon/local_calls.h"
 #include "daemon/node.h"
 
 namespace rh::daemon {
 
-class Daemon final : public Api, private Switchboard {
+class Daemon final : public Api, private Switchboard, private LocalCalls::Owner {
 public:
     struct Options {
         std::string cluster_name;
@@ -31,6 +32,9 @@ public:
     net::asio::awaitable<Result<Principal>> authenticate(std::string token, std::string address) override {
         return doors_.tokens.authenticate(std::move(token), std::move(address));
     }
+    std::size_t connections() const override { return sessions_.size(); }
+    std::unique_ptr<Calls> calls(Principal principal) override;
+    std::optional<MethodFacts> method(std::string_view service, std::string_view name) const override;
 
 private:
     struct Session {
@@ -47,10 +51,13 @@ private:
     void end_connections_of(const std::string& principal);
 
     Result<void> on_hello(Connection& connection, const wire::Hello& hello) override;
-    bool relay_from_client(Connection& connection, rpc::Message& message, ByteView body) override { return router_.from_client(connection, message, body); }
+    bool relay_from_client(Connection& connection, rpc::Message& message, ByteView body) override { return router_.from_client(connection.caller(), message, body); }
     bool relay_from_worker(Connection& connection, rpc::Message& message, ByteView body) override { return router_.from_worker(connection, message, body); }
     void on_node_call(Connection& connection, rpc::Message& message, Body body) override;
-    void on_node_cancel(Connection& connection, std::uint64_t stream) override { node_.cancel(connection, stream); }
+    void ask_node(Asker asker, std::string method, Body body) override;
+    void cancel_ask(const Caller& caller, std::uint64_t stream) override { node_.cancel(caller, stream); }
+    void drop_caller(Caller& caller) override;
+    void on_node_cancel(Connection& connection, std::uint64_t stream) override { node_.cancel(connection.caller(), stream); }
     void on_node_result(Connection& connection, std::uint64_t stream, Outcome outcome) override;
 
     net::asio::any_io_executor executor_;

@@ -253,7 +253,7 @@ awaitable<Outcome> Node::start(const Json& request, Asker asker) {
     }
     std::vector<std::string> ids;
     for (const auto& worker : workers) {
-        started_[worker->id] = Started{worker, asker.connection, claim};
+        started_[worker->id] = Started{worker, asker.caller, claim};
         ids.push_back(worker->id);
     }
     co_return json_outcome(start_answer(ids, Json()));
@@ -271,12 +271,12 @@ std::vector<Node::Started> Node::take_started(const Json& request, const Asker& 
     if (!ids) return taken;
     for (const std::string& id : *ids) {
         const auto found = started_.find(id);
-        if (found != started_.end() && found->second.by == asker.connection) taken.push_back(std::move(started_.extract(found).mapped()));
+        if (found != started_.end() && found->second.by == asker.caller) taken.push_back(std::move(started_.extract(found).mapped()));
     }
     return taken;
 }
 
-void Node::drop_client(const Connection& client) {
+void Node::drop_client(const Caller& client) {
     for (Waiting* const waiting : waiting_) {
         if (waiting->by == &client) waiting->cancel();
     }

@@ -32,9 +32,9 @@ public:
 
     net::asio::awaitable<Outcome> call(std::string method, Body body, Asker asker);
     // That call waits no longer for a worker or for whoever makes what it wants, if it does.
-    void cancel(const Connection& client, std::uint64_t stream);
+    void cancel(const Caller& client, std::uint64_t stream);
     // A client is gone: it waits for nothing, and workers that it started and has not deployed to are ended.
-    void drop_client(const Connection& client);
+    void drop_client(const Caller& client);
     // A worker will end, as its connection was lost or it is being killed: calls wait for its successor, if it is to have one.
     void on_worker_lost(Worker& worker);
     // It has ended; to be told before its calls are failed.
@@ -50,7 +50,7 @@ private:
     // A worker without a service yet, and who is about to give it one.
     struct Started {
         std::shared_ptr<Worker> worker;
-        const Connection* by = nullptr;
+        const Caller* by = nullptr;
         std::shared_ptr<Promise> claim;  // to the name that the service is to have; shared by all that were started for it
     };
     // What is to be found under a name, or made.
@@ -174,24 +174,24 @@ public:
 
     const std::string& name() const { return *place_; }
     void kept_by(const Asker& by) {
-        by_ = by.connection;
+        by_ = by.caller;
         stream_ = by.stream;
     }
-    bool is_kept_by(const Connection* by, std::uint64_t stream) const { return by_ != nullptr && by_ == by && stream_ == stream; }
+    bool is_kept_by(const Caller* by, std::uint64_t stream) const { return by_ != nullptr && by_ == by && stream_ == stream; }
 
 private:
     Node& node_;
     Names& names_;
     const Names::iterator place_;
     std::list<const Promise*>::iterator at_;
-    const Connection* by_ = nullptr;
+    const Caller* by_ = nullptr;
     std::uint64_t stream_ = 0;
 };
 
 // A call of the node's own that waits for an event, which a cancel of the call sets as well.
 class Node::Waiting {
 public:
-    Waiting(std::list<Waiting*>& all, const Asker& asker, net::Event& event) : by(asker.connection), stream(asker.stream), all_(all), event_(event), place_(all.insert(all.end(), this)) {}
+    Waiting(std::list<Waiting*>& all, const Asker& asker, net::Event& event) : by(asker.caller), stream(asker.stream), all_(all), event_(event), place_(all.insert(all.end(), this)) {}
     Waiting(const Waiting&) = delete;
     Waiting& operator=(const Waiting&) = delete;
     ~Waiting() { all_.erase(place_); }
@@ -202,7 +202,7 @@ public:
         event_.set();
     }
 
-    const Connection* const by;
+    const Caller* const by;
     const std::uint64_t stream;
     bool cancelled = false;
     const Names* names = nullptr;  // what it waits for, if that is a name

@@ -126,7 +126,7 @@ void Node::wake(const Names& names, std::string_view name) {
     }
 }
 
-void Node::cancel(const Connection& client, std::uint64_t stream) {
+void Node::cancel(const Caller& client, std::uint64_t stream) {
     for (Waiting* const waiting : waiting_) {
         if (waiting->by == &client && waiting->stream == stream) waiting->cancel();
     }

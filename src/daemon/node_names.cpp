@@ -1,6 +1,9 @@
 // Names, and the objects that have them (node.h): create, rename, delete, describe.
 
+#include <algorithm>
+#include <array>
 #include <fmt/format.h>
+#include <string_view>
 
 #include "base/ids.h"
 #include "base/limits.h"
@@ -12,6 +15,10 @@ namespace rh::daemon {
 using net::asio::awaitable;
 
 namespace {
+
+// What stands first in the paths of the node's own routes (protocol/http.md, Short routes).
+constexpr std::array<std::string_view, 15> k_routes{"v1", "docs", "metrics", "check", "status", "keys", "processes", "cert", "object", "rename", "delete_object",
+                                                    "create_process", "kill_process", "env_vars", "run_bash"};
 
 // These stand outside the coroutines: g++ 12 cannot compile a nested initializer list within one.
 Json create_request(const Service& maker, const std::string& method, const std::string& name, std::uint64_t encoding) {
@@ -36,6 +43,8 @@ Error gone(const Service& service) {
 Result<void> Node::check_free(std::string_view name, bool replace, bool for_object, bool claimed) const {
     RH_TRY_VOID(check_name("service", name, limits::k_name_bytes_max));
     if (name.front() == '_') return fail(Code::invalid_name, fmt::format("\"{}\" is not a service name: those that begin with '_' are the node's own", name));
+    if (std::find(k_routes.begin(), k_routes.end(), name) != k_routes.end())
+        return fail(Code::invalid_name, fmt::format("\"{}\" is not a service name: over HTTP it is a route of the node's own (protocol/http.md). Try: another name=", name));
     if (promised_.count(name) > (claimed ? 1U : 0U)) return fail(name_taken(fmt::format("\"{}\" is being made by another caller just now: wait, or choose another name", name), name));
     const std::shared_ptr<Service> there = services_.find(name);
     if (there == nullptr && services_.count() >= limits::k_services_max)

@@ -35,7 +35,7 @@ void remember_errors(Worker& worker, std::string_view text) {
 
 // --- from clients --------------------------------------------------------------------------------------------------
 
-bool Router::from_client(Connection& client, rpc::Message& message, ByteView body) {
+bool Router::from_client(Caller& client, rpc::Message& message, ByteView body) {
     if (message.kind() == wire::CALL) {
         if (message.service() == k_node_service) return false;
         open(client, message, body);
@@ -119,7 +119,7 @@ bool Router::note_from_client(Worker& worker, std::uint64_t stream, Route& route
     }
 }
 
-void Router::open(Connection& client, rpc::Message& message, ByteView body) {
+void Router::open(Caller& client, rpc::Message& message, ByteView body) {
     if (message.service() == k_worker_service)
         return refuse(client, message, Error(Code::not_allowed, "the service \"_worker\" is the node's own; deploy through \"_node\""));
     if (const auto may = may_send(client.principal(), message); !may) return refuse(client, message, may.error());
@@ -164,7 +164,7 @@ void Router::open(Connection& client, rpc::Message& message, ByteView body) {
     pass(worker, stream, route, message, body);
 }
 
-void Router::refuse(Connection& client, const rpc::Message& message, Error error) { client.answer(message.stream(), Outcome::failed(std::move(error))); }
+void Router::refuse(Caller& client, const rpc::Message& message, Error error) { client.answer(message.stream(), Outcome::failed(std::move(error))); }
 
 void Router::pass(Worker& worker, std::uint64_t stream, Route& route, rpc::Message& message, ByteView body) {
     message.set_stream(stream);
@@ -276,7 +276,7 @@ bool Router::from_worker(Connection& connection, rpc::Message& message, ByteView
     if (!note_from_worker(worker, stream, route, message, body)) return true;
     if (route.client != nullptr) {
         message.set_stream(route.client_stream);
-        route.client->link().send(message, body);
+        route.client->send(message, body);
     }
     const bool ends = kind == wire::RESULT || kind == wire::CHUNK || kind == wire::ABORT;
     if (ends && route.result_begun && route.result_bytes_left == 0) finish(worker, stream, route);
@@ -349,7 +349,7 @@ std::size_t Router::deliver(Worker& worker, Channel channel, std::string_view te
     message.set_kind(wire::OUTPUT);
     message.set_stream(route.client_stream);
     message.set_channel(static_cast<wire::Channel>(channel));
-    route.client->link().send(message, as_byte_view(text));
+    route.client->send(message, as_byte_view(text));
     return text.size();
 }
 
@@ -410,7 +410,7 @@ std::shared_ptr<Reply> Router::begin(Worker& worker, std::string method, Body bo
     route.client_stream = asker.stream;
     route.kill = asker.kill;
     if (route.client != nullptr) {
-        const auto [target, is_first] = route.client->targets.try_emplace(asker.stream, Connection::Target{&worker, stream});
+        const auto [target, is_first] = route.client->targets.try_emplace(asker.stream, Caller::Target{&worker, stream});
         if (Route* const first = is_first ? nullptr : route_of(*target->second.worker, target->second.stream)) {
             if (first->siblings == nullptr) {
                 first->siblings = std::make_shared<Siblings>();

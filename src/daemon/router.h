@@ -21,7 +21,7 @@ public:
     net::asio::awaitable<void> run() { return deadlines_.run(); }
 
     // True when the message was passed on or answered; false when it is for the node itself.
-    bool from_client(Connection& client, rpc::Message& message, ByteView body);
+    bool from_client(Caller& client, rpc::Message& message, ByteView body);
     bool from_worker(Connection& connection, rpc::Message& message, ByteView body);
     // The result of a call of the daemon's own.
     void on_own_result(Worker& worker, std::uint64_t stream, Outcome outcome);
@@ -56,15 +56,15 @@ public:
     void on_kill(std::function<void(Worker&)> on_kill) { on_kill_ = std::move(on_kill); }
 
     // A client is gone: its calls are cancelled, and their results go nowhere.
-    void drop_client(Connection& client);
+    void drop_client(Caller& client);
     // A worker has ended: every call in it fails with `why`.
     void drop_worker(Worker& worker, const Error& why);
 
     std::uint64_t calls_total() const { return calls_total_; }
 
 private:
-    void open(Connection& client, rpc::Message& message, ByteView body);
-    void refuse(Connection& client, const rpc::Message& message, Error error);
+    void open(Caller& client, rpc::Message& message, ByteView body);
+    void refuse(Caller& client, const rpc::Message& message, Error error);
     // Passes a message of the route on to its worker, or keeps it until that is there.
     void pass(Worker& worker, std::uint64_t stream, Route& route, rpc::Message& message, ByteView body);
     void keep(Worker& worker, std::uint64_t stream, const rpc::Message& message, ByteView body);

@@ -53,7 +53,7 @@ bool Router::is_idle(const Worker& worker) {
 }
 
 void Router::answer(Route& route, Error error) {
-    Connection* const client = std::exchange(route.client, nullptr);
+    Caller* const client = std::exchange(route.client, nullptr);
     if (client == nullptr) return;
     client->targets.erase(route.client_stream);
     if (route.siblings != nullptr) {
@@ -69,7 +69,7 @@ void Router::answer(Route& route, Error error) {
         abort.set_kind(wire::ABORT);
         abort.set_stream(route.client_stream);
         wire::set_error(abort, error);
-        client->link().send(abort);
+        client->send(abort);
     } else {
         client->answer(route.client_stream, Outcome::failed(std::move(error)));
     }
@@ -153,7 +153,7 @@ Error Router::why_over(const Route& route, bool still_running) {
 
 // --- peers that are gone --------------------------------------------------------------------------------------------
 
-void Router::drop_client(Connection& client) {
+void Router::drop_client(Caller& client) {
     const auto targets = std::exchange(client.targets, {});
     for (const auto& [client_stream, target] : targets) {
         Worker& worker = *target.worker;

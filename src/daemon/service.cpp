@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 
+#include "daemon/requests.h"
 #include "daemon/worker.h"
 
 namespace rh::daemon {
@@ -46,6 +47,22 @@ Result<Service::Kind> kind_of(std::string_view word) {
 
 bool Service::lives_in(const Worker& worker) const {
     return std::any_of(workers.begin(), workers.end(), [&](const auto& each) { return each.get() == &worker; });
+}
+
+const Service::Methods& Service::methods() const {
+    if (known_methods) return *known_methods;
+    Methods& known = known_methods.emplace();
+    const Json description = Json::parse(described, nullptr, false);
+    const auto methods = description.find("methods");
+    if (!description.is_object() || methods == description.end() || !methods->is_object()) return known;
+    for (const auto& [each, method] : methods->items()) {
+        if (!method.is_object()) continue;
+        const auto says = method.find("kind");
+        const auto mark = method.find("readonly");
+        const bool generator = says != method.end() && says->is_string() && says->get_ref<const std::string&>().ends_with("generator");
+        known[each] = Method{generator, mark != method.end() && *mark == true};
+    }
+    return known;
 }
 
 Worker* Service::pick() const {

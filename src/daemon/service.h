@@ -26,6 +26,12 @@ struct Loadable {
 
 struct Service {
     enum class Kind { function, klass, instance, object };
+    // What is known of a method without asking its worker.
+    struct Method {
+        bool generator = false;
+        bool readonly = false;
+    };
+    using Methods = std::map<std::string, Method, std::less<>>;
 
     std::string name;
     Kind kind = Kind::function;
@@ -40,8 +46,11 @@ struct Service {
     std::size_t calls = 0;                       // in flight
     int deaths = 0;                              // of its workers, without a call that ended in between
     std::optional<Error> dead;                   // why every call is refused since its worker died
+    mutable std::optional<Methods> known_methods;  // kept by methods()
 
     bool lives_in(const Worker& worker) const;
+    // Read off `described`, once.
+    const Methods& methods() const;
     // The worker for its next call: of those that are there, the one with the fewest calls; null when none is.
     Worker* pick() const;
 };

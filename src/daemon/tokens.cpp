@@ -28,7 +28,8 @@ std::int64_t now_s() { return std::chrono::duration_cast<std::chrono::seconds>(s
 
 std::string principal_of(const store::Token& token) { return "token:" + token.name; }
 
-bool is_over(const store::Token& token) { return token.expires_s != 0 && token.expires_s <= now_s(); }
+// Only once that second has passed: nobody gets less than was asked for.
+bool is_over(const store::Token& token) { return token.expires_s != 0 && token.expires_s < now_s(); }
 
 }  // namespace
 
@@ -142,7 +143,7 @@ awaitable<void> Tokens::run() {
         }
         changed_.reset();
         // The clock of the wall may be set: it is looked at again soon enough.
-        const auto wait = next == 0 ? std::chrono::seconds(3600) : std::chrono::seconds(std::clamp<std::int64_t>(next - now_s(), 0, 60));
+        const auto wait = next == 0 ? std::chrono::seconds(3600) : std::chrono::seconds(std::clamp<std::int64_t>(next + 1 - now_s(), 0, 60));
         co_await changed_.wait_until(Clock::now() + wait);
         for (const store::Token& token : tokens_) {
             if (is_over(token) && on_end_) on_end_(principal_of(token));

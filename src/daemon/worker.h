@@ -21,6 +21,7 @@
 
 namespace rh::daemon {
 
+class Caller;
 class Connection;
 class Worker;
 
@@ -50,7 +51,7 @@ struct Siblings {
 // One call on its way through a worker: from a client's stream, or from the daemon itself (`reply`), which may do it on
 // behalf of a client's stream (output and cancel then belong to that).
 struct Route {
-    Connection* client = nullptr;  // null once it is gone, and for calls of the daemon's own
+    Caller* client = nullptr;  // null once it is gone, and for calls of the daemon's own
     std::uint64_t client_stream = 0;
     std::shared_ptr<Service> service;
     std::shared_ptr<Reply> reply;

@@ -24,4 +24,7 @@ struct CurrentCall::State {
 // Null outside a call.
 const std::shared_ptr<CurrentCall::State>& current_state();
 
+// From here on std::cout, std::cerr and std::clog belong to the call of the thread that writes to them.
+void capture_streams();
+
 }  // namespace roundhouse

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "sdk/crash.h"
+#include "sdk/current.h"
 #include "sdk/runner.h"
 
 namespace roundhouse {
@@ -35,6 +36,7 @@ int Worker::run() {
         return 2;
     }
     rh::install_crash_handlers();
+    capture_streams();
     // What is written to a file would otherwise be seen only when the buffer is full.
     std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);
     rh::Result<void> served = impl_->runner.serve(socket, id);

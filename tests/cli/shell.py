@@ -62,6 +62,11 @@ def native():
     os.write(2, b"from descriptor two\\n")
     return os.getpid()
 
+def inside():
+    import json, subprocess
+    told = subprocess.run(["roundhouse", "status", "--json"], stdout=subprocess.PIPE, check=True)
+    return [status["name"] for status in json.loads(told.stdout)]
+
 class Counter:
     def __init__(self, start: int = 0):
         self.value = start

@@ -202,6 +202,12 @@ def test_what_a_run_may_be_given(rh: Shell, box: str) -> None:
     assert done.value == ["beside", os.path.realpath(rh.folder), "blue", None]
 
 
+def test_inside_a_worker_no_name_is_needed(rh: Shell, box: str) -> None:
+    rh("up", "another")
+    assert rh("run", "digits.py::inside", "--on", box).value == [box]
+    rh("down", "another")
+
+
 def test_a_file_that_is_wrong(rh: Shell, box: str) -> None:
     (rh.folder / "broken.py").write_text("def f(:\n")
     (rh.folder / "raises.py").write_text("import no_such_module_here\n")

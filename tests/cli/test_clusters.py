@@ -80,6 +80,25 @@ def test_bad_words_are_usage_errors(rh: Shell) -> None:
         assert done.err.startswith("roundhouse: "), words
 
 
+def test_empty_words(rh: Shell, box: str) -> None:
+    for words in (
+        [""],
+        ["up", ""],
+        ["up", "a", ""],
+        ["up", "a", "--cpus", ""],
+        ["call", "", "train"],
+        ["config", "a", ""],
+    ):
+        assert rh(*words, code=2).err.startswith("roundhouse: "), words
+    assert rh("call", box, "show", "", "--x", "").value == {"args": [""], "kwargs": {"x": ""}}
+
+
+def test_closed_descriptors(rh: Shell, box: str) -> None:
+    assert rh.bash(f"roundhouse call {box} show 1 >&-").code == 0
+    assert rh.bash(f"roundhouse call {box} show 1 <&- >&- 2>&-").code == 0
+    assert rh("call", box, "show", "1").value["args"] == [1]
+
+
 def test_errors_as_json_go_to_stderr(rh: Shell) -> None:
     done = rh("status", "nowhere", "--json", code=3)
     error = json.loads(done.err)["error"]

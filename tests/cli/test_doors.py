@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +90,22 @@ def test_an_exported_cluster_is_called_from_elsewhere(rh: Shell, port: str, tmp_
         unpinned = json.dumps({**told, "pin": "sha256/" + "A" * 43 + "="})
         rh("call", "door", "train", code=1, **{**there, "ROUNDHOUSE_CLUSTER_DOOR": unpinned})
     assert rh("list", "--json", **there).value[0]["launcher"] == "elsewhere"
+
+
+def test_a_cluster_that_python_saved_is_called_too(rh: Shell, port: str, tmp_path: Path) -> None:
+    listener = rh("server", "start", "door", "--port", "0", "--json").value
+    token = tmp_path / "token"
+    rh("token", "create", "door", "--out", token)
+    script = (
+        "import roundhouse as rh, sys\n"
+        f"there = rh.cluster('saved-door', host='127.0.0.1', server_port={listener['port']},\n"
+        f"                   server_connection_type='none', token=open({str(token)!r}).read().strip())\n"
+        "there.save()\n"
+    )
+    subprocess.run([sys.executable, "-c", script], env=rh.env, check=True)
+    assert rh("call", "--prints", "none", "saved-door", "train", "1").value["epochs"] == 1
+    row = next(row for row in rh("list", "--json").value if row["name"] == "saved-door")
+    assert (row["url"], row["saved"]) == (listener["url"], True)
 
 
 def test_a_server_from_start_to_stop(rh: Shell) -> None:

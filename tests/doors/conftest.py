@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 import roundhouse as rh
 
-# Set before anything looks: the engine reads it at every use, and so do the processes that tests start.
+# Set before anything looks: the engine reads it at every use, and so do the processes that tests start. Where other
+# folders of tests run in the same session it is theirs.
 _state = tempfile.TemporaryDirectory(prefix="rh-doors-")
-os.environ["ROUNDHOUSE_STATE"] = _state.name
+if not os.path.basename(os.environ.get("ROUNDHOUSE_STATE", "")).startswith("rh-tests-"):
+    os.environ["ROUNDHOUSE_STATE"] = _state.name
 
 
 @pytest.fixture(scope="session", autouse=True)
 def state_folder() -> Iterator[Path]:
-    yield Path(_state.name)
+    yield Path(os.environ["ROUNDHOUSE_STATE"])
     for row in rh.Cluster.list():
         rh.Cluster(row["name"]).teardown()
     _state.cleanup()

@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import roundhouse as rh
 from roundhouse import _engine, _serialize
@@ -94,6 +95,35 @@ def test_a_call_token_calls(box: rh.Cluster, listener: Listener) -> None:
     with pytest.raises(rh.NotAllowed, match="needs deploy to"):
         rh.function(double).to(there, name="another")
     box.revoke_token("caller")
+
+
+def numbers(n: int) -> Iterator[int]:
+    yield from range(n)
+
+
+def refuse(why: str) -> None:
+    raise LookupError(why)
+
+
+async def later(x: int) -> int:
+    return x + 1
+
+
+def test_a_call_token_has_streams_arrays_and_exceptions(box: rh.Cluster, listener: Listener) -> None:
+    for function in (numbers, refuse, later):
+        rh.function(function).to(box, name=function.__name__)
+    there = reached(box, listener, box.create_token("data"))
+    assert list(there.get("numbers")(5)) == [0, 1, 2, 3, 4]
+    assert there.get("later").submit(1).result() == 2
+    assert there.get("double")(np.arange(3.0)).tolist() == [0.0, 2.0, 4.0]
+    assert there.get("counter").remote.count == box.get("counter").remote.count
+    with pytest.raises(LookupError, match="not here") as caught:
+        there.get("refuse")("not here")
+    assert type(caught.value) is LookupError
+    assert "in refuse" in str(caught.value.__cause__)
+    with pytest.raises(rh.NotSerializable):
+        there.get("double")(object())
+    box.revoke_token("data")
 
 
 def test_a_call_token_sends_no_pickles(box: rh.Cluster, listener: Listener) -> None:
@@ -188,14 +218,19 @@ def test_revoking_ends_what_the_token_let_in(box: rh.Cluster, listener: Listener
 
 
 def test_a_token_expires(box: rh.Cluster, listener: Listener) -> None:
-    there = reached(box, listener, box.create_token("brief", expires=timedelta(seconds=1)))
-    client = there._link.client()
+    for seconds in (1, 2, 4, 8, 16, 32):
+        there = reached(box, listener, box.create_token("brief", expires=timedelta(seconds=seconds)))
+        try:
+            client = there._link.client()
+            break
+        except rh.NotAllowed:  # A machine that is so busy gets more time.
+            box.revoke_token("brief")
     assert client.alive()
-    wait_until(lambda: not client.alive(), what="the end of the connection")
+    wait_until(lambda: not client.alive(), 60, what="the end of the connection")
     with pytest.raises(rh.NotAllowed, match='the token "brief" has expired'):
         there.ping()
     [described] = [token for token in box.tokens() if token["name"] == "brief"]
-    assert described["expires_s"] - described["created_s"] == 1
+    assert described["expires_s"] - described["created_s"] == seconds
     box.revoke_token("brief")
     with pytest.raises(ValueError, match="expires after some time"):
         box.create_token(expires=0)
@@ -270,10 +305,13 @@ def test_the_port_and_the_tokens_outlive_the_daemon(box: rh.Cluster, listener: L
     rh.cls(Counter).to(box, name="Counter")(name="counter")
 
 
-def test_a_token_is_kept_nowhere(box: rh.Cluster, listener: Listener, state_folder: Path) -> None:
+def test_a_token_is_kept_nowhere(
+    box: rh.Cluster, listener: Listener, state_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Planted, used, and hunted for in every file, command line, environment and status of the node."""
     token = box.create_token("planted", scope="admin")
     there = reached(box, listener, token)
+    monkeypatch.setenv("ROUNDHOUSE_CLUSTER_ANOTHER", token)
     environment = rh.function(secret_environment).to(there, name="environment")()
     reached(box, listener, token + "x")
     with pytest.raises(rh.NotAllowed):
@@ -377,5 +415,4 @@ def test_an_admin_ends_the_node_from_afar() -> None:
     with rh.compute("ended-from-afar") as ended:
         there = reached(ended, ended.listen(), ended.create_token(scope="admin"))
         there.teardown()
-        wait_until(lambda: not ended.is_up(), what="the end of the node")
-        assert not there.is_up()
+        wait_until(lambda: not ended.is_up() and not there.is_up(), what="the end of the node")

@@ -1,28 +1,26 @@
-"""examples/cpp, called from C++ and from Python, and the programs of docs/cpp.md, compiled and run."""
+"""examples/cpp, called from C++ and from Python; the installed package, and a project of one's own against it."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from .conftest import BUILD, EXAMPLES, ROOT, World
+from . import cpp
+from .conftest import BUILD, EXAMPLES, World
 
-PAGE = (ROOT / "docs" / "cpp.md").read_text()
+PROGRAMS = ("dot_service", "dot_client", "digits_trainer", "train_digits", "crash_service")
 
 
 @pytest.fixture(scope="module")
 def built() -> Path:
     """The folder of the example programs, up to date."""
-    if not (BUILD / "build.ninja").exists():
-        pytest.skip("build/release is not configured: run `make build`")
-    command = ["ninja", "-C", str(BUILD), "dot_service", "dot_client"]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stdout
-    return BUILD / "examples"
+    return cpp.build(*PROGRAMS)
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -62,54 +60,64 @@ def test_a_service_started_by_hand_says_who_starts_it(world: World, built: Path)
     assert "a node starts it" in done.stdout
 
 
-def code_of(language: str, word: str) -> str:
-    """The one block of the page in that language that holds the word."""
-    blocks = [block for block in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if word in block]
-    assert len(blocks) == 1, word
-    return blocks[0]
-
-
-def compile_program(source: str, program: Path) -> None:
-    """As the page says: the headers, C++20, the library and protobuf's lite runtime."""
-    path = program.with_suffix(".cpp")
-    path.write_text(source)
-    command = [
-        "g++", "-std=c++20", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}", str(path), "-o", str(program),
-        str(BUILD / "libroundhouse.a"), "-l:libprotobuf-lite.a", "-pthread",
-    ]  # fmt: skip
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
+@pytest.mark.usefixtures("nothing_left")
+def test_a_trainer_that_both_languages_use(world: World, built: Path) -> None:
+    done = world.run(sys.executable, EXAMPLES / "cpp" / "train_digits.py", built)
+    assert done.returncode == 0, done.stdout
+    assert "epoch 12: loss 0." in done.stdout
+    assert re.search(r"^C\+\+ finds a trainer after 12 epochs, 9\d\.\d % right$", done.stdout, re.MULTILINE)
+    assert "C++ sees epoch 15: loss 0." in done.stdout
+    assert "epoch 15: loss 0." in done.stdout
+    assert "C++ has 360 scans read, the first as 2" in done.stdout
+    assert re.search(r"^Python finds 15 epochs, 9[4-9]\.\d% right$", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_the_programs_of_the_page(world: World, built: Path) -> None:
-    service, client = world.folder / "my_service", world.folder / "my_client"
-    compile_program(code_of("cpp", "roundhouse::Worker worker"), service)
-    source = code_of("cpp", "Cluster::up")
-    # The other pieces of the page, in a function that is only compiled, and Python comes before the end.
-    pieces = "#include <optional>\n" + code_of("cpp", "struct Point")
-    pending = code_of("cpp", "roundhouse::Pending pending")
-    pieces += f"[[maybe_unused]] static void later(roundhouse::Service dot, Point a, Point b) {{\n{pending}}}\n"
-    source = source.replace("/path/to/my_service", str(service)).replace("int main()", pieces + "int main()")
-    ask_python = f'std::fflush(stdout);\nstd::system("{sys.executable} page.py");\n'
-    source = source.replace("box.down().value();", ask_python + "box.down().value();")
-    compile_program("#include <cstdlib>\n" + source, client)
-    (world.folder / "page.py").write_text(code_of("python", "rh.compute"))
-
-    done = world.run(client, cwd=world.folder)
+def test_a_crash_has_its_backtrace(world: World, built: Path) -> None:
+    done = world.run(sys.executable, EXAMPLES / "cpp" / "crash.py", built)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.split() == ["11", "2", "one", "two", "11.0", "['first',", "'second']"]
+    lines = done.stdout.splitlines()
+    assert lines[0] == lines[-1] == "3.0"
+    assert "signal 11" in lines
+    crash = next(at for at, line in enumerate(lines) if line.startswith("*** crash: SIGSEGV at address 0x"))
+    assert lines[crash].endswith(", in the call smoothed.call ***")
+    assert "#0  read(double const*, long) + " in lines[crash + 1]
+    assert "#1  smoothed(std::span<double const, " in lines[crash + 2]
 
 
-def test_a_project_of_ones_own_finds_the_library(tmp_path: Path) -> None:
-    """The page's CMake lines are accepted, and say how to build both programs; to compile it all would take long."""
-    lines = code_of("cmake", "add_subdirectory")
-    (tmp_path / "CMakeLists.txt").write_text(lines.replace("path/to/roundhouse", str(ROOT)))
-    (tmp_path / "my_service.cpp").write_text(code_of("cpp", "roundhouse::Worker worker"))
-    (tmp_path / "my_client.cpp").write_text(code_of("cpp", "Cluster::up"))
-    for command in (
-        ["cmake", "-S", ".", "-B", "build", "-G", "Ninja"],
-        ["ninja", "-C", "build", "-n", "my_service", "my_client"],
-    ):
+@pytest.mark.usefixtures("nothing_left")
+def test_examples_are_a_project_of_their_own(world: World, built: Path, tmp_path: Path) -> None:
+    """Outside of this tree, against an installed package; and the same by pkg-config."""
+    cpp.build("roundhouse_cpp")
+    prefix, project = tmp_path / "prefix", tmp_path / "project"
+    shutil.copytree(EXAMPLES / "cpp", project)
+    commands = [
+        ["cmake", "--install", str(BUILD), "--prefix", str(prefix), "--component", "cpp"],
+        ["cmake", "-S", str(project), "-B", str(project / "build"), "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefix}"],
+        ["ninja", "-C", str(project / "build"), "dot_service", "dot_client"],
+    ]
+    for command in commands:
         made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert made.returncode == 0, made.stdout + made.stderr
+    assert "warning" not in made.stdout
+    done = world.run(project / "build" / "examples" / "dot_client", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith("dot = 32\n")
+
+    listed = {str(path.relative_to(prefix)) for path in prefix.rglob("*") if path.is_file()}
+    assert {"include/roundhouse/client.h", "include/roundhouse/worker.h"} <= listed
+    assert not any(name.endswith((".cpp", ".so")) or name.startswith("bin/") for name in listed)
+    if shutil.which("pkg-config") is None:
+        pytest.skip("pkg-config is not there")
+    where = next(prefix.rglob("roundhouse.pc")).parent
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", "roundhouse"],
+        env={**os.environ, "PKG_CONFIG_PATH": str(where)}, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    program = tmp_path / "by_pkg_config"
+    made = subprocess.run(
+        ["g++", "-O0", str(EXAMPLES / "cpp" / "crash_service.cpp"), *flags, "-o", str(program)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert world.run(program).returncode == 2

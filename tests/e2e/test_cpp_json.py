@@ -51,7 +51,11 @@ def ask(subjects: Path, cpp_box: rh.Cluster) -> Ask:
 def test_named_and_positional(ask: Ask) -> None:
     assert ask("scale", {"args": [[1, 2]], "kwargs": {"factor": 0.5}}) == [0.5, 1.0]
     assert ask("scale", {"args": [], "kwargs": {"values": [1.5]}}) == [3.0]
-    assert ask("move", {"args": [], "kwargs": {"point": {"x": 1, "tags": ["a"]}}}) == {"x": 2.0, "y": 2.0, "tags": ["a"]}
+    assert ask("move", {"args": [], "kwargs": {"point": {"x": 1, "tags": ["a"]}}}) == {
+        "x": 2.0,
+        "y": 2.0,
+        "tags": ["a"],
+    }
 
 
 def test_texts_become_what_the_parameter_is(ask: Ask) -> None:
@@ -82,13 +86,17 @@ def test_bytes_and_arrays(ask: Ask) -> None:
     head, answer = ask("mirror", {"args": [reference], "kwargs": {}, "accept": "application/x-npy"}, file.getvalue())
     assert head == reference
     back = np.load(io.BytesIO(answer))
-    assert back.dtype == array.dtype and np.array_equal(back, array)
+    assert back.dtype == array.dtype
+    assert np.array_equal(back, array)
 
 
-@pytest.mark.parametrize("value", [None, True, 1, -(2**63), 1.0, 1e300, "ü\0\"", [], {}, [{"a": [1, 2.5]}], {"$x": 1, "$bytes": 2}])
+@pytest.mark.parametrize(
+    "value", [None, True, 1, -(2**63), 1.0, 1e300, 'ü\0"', [], {}, [{"a": [1, 2.5]}], {"$x": 1, "$bytes": 2}]
+)
 def test_values_come_back(ask: Ask, value: Any) -> None:
     result = ask("mirror", {"args": [value], "kwargs": {}})
-    assert result == value and type(result) is type(value)
+    assert result == value
+    assert type(result) is type(value)
 
 
 @pytest.mark.parametrize(

@@ -162,9 +162,25 @@ def test_an_attribute_that_cannot_be_pickled_is_left_out() -> None:
 
 def test_what_cannot_be_pickled_becomes_a_remote_error() -> None:
     assert _raised.encode(ValueError(threading.Lock())) == []
-    back = _raised.decode([], ("builtins.ValueError", "holds a lock", "Traceback: there\n"))
+    back = _raised.decode([], ("mine.Held", "holds a lock", "Traceback: there\n"))
     assert isinstance(back, rh.RemoteError)
-    assert (back.type, back.message, back.traceback) == ("builtins.ValueError", "holds a lock", "Traceback: there\n")
+    assert (back.type, back.message, back.traceback) == ("mine.Held", "holds a lock", "Traceback: there\n")
+
+
+def test_pythons_own_come_back_from_words_alone() -> None:
+    """From a worker in another language, or to a caller who may send and get no pickles."""
+    back = _raised.decode([], ("builtins.ValueError", "holds a lock", "Traceback: there\n"))
+    assert type(back) is ValueError
+    assert str(back) == "holds a lock"
+    assert "Traceback: there" in str(back.__cause__)
+    for other in (
+        "builtins.UnicodeDecodeError",
+        "builtins.print",
+        "builtins.SystemExit",
+        "builtins.nothing",
+        "os.error",
+    ):
+        assert type(_raised.decode([], (other, "x", ""))) is rh.RemoteError
 
 
 class Slotted(Exception):

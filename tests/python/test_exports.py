@@ -12,9 +12,9 @@ PUBLIC = {
     "AsyncGeneratorModule", "Call", "CallCancelled", "CallTimeout", "Cluster", "Function", "FutureModule",
     "GeneratorModule", "Handle", "Instance", "InternalError", "InvalidName", "LaunchError", "LimitExceeded", "Method",
     "Module", "NameTaken", "NodeLost", "NotAllowed", "NotFound", "NotSerializable", "OnDemandCluster", "OutOfMemory",
-    "ProtocolError", "RemoteClass", "RemoteError", "RoundhouseError", "SetupError", "Stream", "Unsupported",
+    "Program", "ProtocolError", "RemoteClass", "RemoteError", "RoundhouseError", "SetupError", "Stream", "Unsupported",
     "WorkerDied", "WrongArguments", "__version__", "as_completed", "cls", "cluster", "compute", "configs", "exists",
-    "fn", "function", "gather", "handle", "here", "load", "module", "ondemand_cluster", "readonly",
+    "fn", "function", "gather", "handle", "here", "load", "module", "ondemand_cluster", "program", "readonly",
 }  # fmt: skip
 
 

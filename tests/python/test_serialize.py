@@ -119,16 +119,21 @@ def test_msgpack_values(value: Any) -> None:
     assert round_trip(value, _serialize.MSGPACK) == value
 
 
-@pytest.mark.parametrize("dtype", ["<f4", "<f8", "|u1", "<i8", "|b1", "<c16"])
-def test_msgpack_arrays_have_parts_of_their_own(dtype: str) -> None:
-    array = np.ones((3, 4), dtype=dtype)
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", "|u1", "<i8", "|b1", "<c16", ">f4"])
+@pytest.mark.parametrize("side", [3, 1500])
+def test_msgpack_arrays(dtype: str, side: int) -> None:
+    array = np.ones((side, 4), dtype=dtype)
     parts = _serialize.encode(_serialize.MSGPACK, {"a": array, "b": [array[:, ::2]]})
-    assert len(parts) == 3
+    # Large ones have parts of their own, which begin at a multiple of 64; small ones stand in the value.
+    assert len(parts) == (1 if side == 3 else 5)
+    starts = np.cumsum([0, *map(len, parts)])
+    assert all(start % 64 == 0 for start in starts[2:-1:2])
     back = round_trip({"a": array, "b": [array[:, ::2]]}, _serialize.MSGPACK)
     assert np.array_equal(back["a"], array)
-    assert back["a"].dtype == array.dtype
+    assert back["a"].dtype == np.dtype(dtype).newbyteorder("<")
     assert np.array_equal(back["b"][0], array[:, ::2])
-    assert round_trip(np.zeros((0, 3)), _serialize.MSGPACK).shape == (0, 3)
+    for shape in ((0, 3), ()):
+        assert round_trip(np.zeros(shape), _serialize.MSGPACK).shape == shape
 
 
 def test_msgpack_numbers_of_numpy_are_numbers() -> None:

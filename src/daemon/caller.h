@@ -1,0 +1,74 @@
+#pragma once
+
+// Who makes calls through the Router: a connected client, whose link carries what comes back, or somebody inside the daemon, who
+// takes it as it is (local_calls.h). Owned by whoever it stands for, on the daemon's executor; Router::drop_client() ends what
+// it has begun.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "daemon/principal.h"
+#include "rpc/async_link.h"
+
+namespace rh::daemon {
+
+class Worker;
+
+class Caller final {
+public:
+    // A stream of the caller's and where it leads.
+    struct Target {
+        Worker* worker = nullptr;
+        std::uint64_t stream = 0;
+    };
+    // Where messages go that never become frames. Neither may make a call, nor end the caller.
+    class Receiver {
+    public:
+        virtual void on_message(rpc::Message& message, ByteView body) = 0;
+        virtual void on_outcome(std::uint64_t stream, Outcome outcome) = 0;
+
+    protected:
+        ~Receiver() = default;
+    };
+
+    Caller(Principal principal, rpc::AsyncLink& link) : principal_(std::move(principal)), link_(&link) {}
+    Caller(Principal principal, Receiver& receiver) : principal_(std::move(principal)), receiver_(&receiver) {}
+    Caller(const Caller&) = delete;
+    Caller& operator=(const Caller&) = delete;
+
+    // Who it is, and what they may do.
+    const Principal& principal() const { return principal_; }
+    void send(rpc::Message& message, ByteView body = {}) {
+        if (link_ != nullptr) return link_->send(message, body);
+        receiver_->on_message(message, body);
+    }
+    // The end of that stream.
+    void answer(std::uint64_t stream, Outcome outcome);
+
+    std::unordered_map<std::uint64_t, Target> targets;  // calls on their way
+    std::unordered_set<std::uint64_t> asking;           // calls to the node itself that were not answered yet
+
+private:
+    const Principal principal_;
+    rpc::AsyncLink* const link_ = nullptr;
+    Receiver* const receiver_ = nullptr;
+};
+
+// A call to the node itself: whose stream asked, which may be gone by the time of the answer, as `alive` then says.
+struct Asker {
+    Caller* caller = nullptr;
+    std::uint64_t stream = 0;
+    std::shared_ptr<const bool> alive;  // shared with the caller's owner, which outlives neither
+    std::uint64_t deadline_ms = 0;
+    bool kill = false;
+    std::vector<std::string> parents;
+    Principal principal;
+
+    Caller* get() const { return alive != nullptr && *alive ? caller : nullptr; }
+};
+
+}  // namespace rh::daemon

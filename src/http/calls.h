@@ -1,0 +1,28 @@
+#pragma once
+
+// A call of a service's method over HTTP, from the request to the last byte of the answer (protocol/http.md, A call).
+
+#include "http/running.h"
+
+namespace rh::http {
+
+// What a call's answer looks like.
+enum class Form { value, events, lines };
+
+struct Target {
+    std::string service;
+    std::string method;
+};
+
+// The canonical route of a method; `runhouse` also lets a GET call whatever it likes.
+net::asio::awaitable<void> serve_call(Exchange& exchange, Target target);
+// A call whose arguments are known already.
+net::asio::awaitable<void> serve_call_of(Exchange& exchange, Target target, CallOptions options, Arguments arguments);
+// A class's constructor, or a method whose value is to stay: 201 with its place.
+net::asio::awaitable<void> serve_create(Exchange& exchange, Target target, CallOptions options, Arguments arguments);
+
+// The form that the request's Accept asks for; 406 where nothing that it accepts can ever come.
+Try<Form> form_of(const Request& request);
+Error no_such_service(std::string_view service);
+
+}  // namespace rh::http
