@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from places import HERE, IDLE, ONE_CORE, Baselines, Ground, Place
+from places import BUILT, HERE, IDLE, ONE_CORE, Baselines, Ground, Place, starts
 from processes import Program, Trouble, cpu_ns, cpu_ticks, load_average, pss_bytes, run_program
 
 MICROSECONDS, MILLISECONDS, MEGABYTES, PERCENT = "µs", "ms", "MB", "%"
@@ -153,6 +153,17 @@ def log_line(bench: Bench) -> Sample:
     count = 50 if bench.quick else 200
     sample = latency(bench.place.ask("lines", count=count, pause=LINE_SECONDS, timeout=60), baseline)
     sample.facts["paced"] = paced["median_ns"] / 1000
+    return sample
+
+
+def cli(bench: Bench) -> Sample:
+    program = str(BUILT.parent / "bin" / "roundhouse")
+    count = 20 if bench.quick else 200
+    baseline = bench.baselines.true_start(bench.regime)
+    version = starts([program, "--version"], bench.core, count)
+    taken = starts([program, "status", bench.place.name], bench.core, count, bench.ground.env)
+    sample = Sample(taken["median_ns"] / 1e6, taken["minimum_ns"] / 1e6, baseline["median_ns"] / 1e6)
+    sample.facts["version"] = version["median_ns"] / 1e6
     return sample
 
 
@@ -309,6 +320,14 @@ FIGURES = [
             IDLE: "a line after a pause needs two wake-ups, as T does at the same pace, and each costs more than "
             "back to back"
         },
+    ),
+    Figure(
+        "cli",
+        "roundhouse status NAME, from start to end",
+        MILLISECONDS,
+        {IDLE: Target(5, "B"), ONE_CORE: Target(5, "B")},
+        cli,
+        "--version alone {version:.2f} ms",
     ),
     Figure(
         "calls_inflight",

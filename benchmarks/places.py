@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import statistics
 import subprocess
@@ -23,6 +24,29 @@ ONE_CORE = "one core"
 WARM_UP = 300
 # What has a baseline in a second rather than in time for one.
 RATES = {"inflight": "R in flight", "threads": "R threads", "items": "R items", "pool": "E"}
+
+
+def starts(argv: list[str], core: int | None, count: int, env: dict[str, str] | None = None) -> dict[str, float]:
+    """How long a program takes from its start to its end, one after the other."""
+    took, cores = [], os.sched_getaffinity(0)
+    try:
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+        for _ in range(count):
+            before = time.perf_counter_ns()
+            process = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL)
+            # Told by the kernel: Popen.wait(timeout) looks now and then, and /bin/true is over before the first look.
+            ended = os.pidfd_open(process.pid)
+            in_time = select.select([ended], [], [], 60)[0]
+            took.append(time.perf_counter_ns() - before)
+            os.close(ended)
+            if not in_time:
+                process.kill()
+            if process.wait() != 0:
+                raise Trouble(f"{' '.join(argv)} ended with {process.returncode}")
+    finally:
+        os.sched_setaffinity(0, cores)
+    return {"minimum_ns": min(took), "median_ns": statistics.median(took)}
 
 
 class Ground:
@@ -104,6 +128,10 @@ class Baselines:
             os.sched_setaffinity(0, cores)
         return self._keep("P", regime, {"minimum_ns": min(took), "median_ns": statistics.median(took)})
 
+    def true_start(self, regime: str) -> dict[str, float]:
+        """B."""
+        return self._keep("B", regime, starts(["/bin/true"], self.core_of(regime), 20 if self._quick else 200))
+
     def median_us(self, name: str, regime: str) -> float | None:
         taken = self.taken.get((name, regime))
         return statistics.median(each["median_ns"] for each in taken) / 1000 if taken else None
@@ -126,7 +154,7 @@ class Place:
     def __init__(self, ground: Ground, regime: str, core: int | None, name: str) -> None:
         self._ground = ground
         self._core = core
-        self._name = name
+        self.name = name
         self.regime = regime
         self.caller = Program([sys.executable, str(HERE / "caller.py"), name], core, ground.env)
         self._echo: Program | None = None
@@ -173,7 +201,7 @@ class Place:
 
     def echo_calls(self, count: int) -> dict[str, Any]:
         if self._echo is None:
-            programs = [str(BUILT / "echo_client"), self._name, str(BUILT / "echo_service")]
+            programs = [str(BUILT / "echo_client"), self.name, str(BUILT / "echo_service")]
             self._echo = Program(programs, self._core, self._ground.env)
             self._echo.answer()
             self.pids["echo"] = self.ask("pid_of", name="echo")["pid"]

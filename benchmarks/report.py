@@ -167,7 +167,7 @@ def _baseline_figures(name: str, taken: list[dict[str, float]]) -> tuple[float, 
     if rate_unit:
         rates = [each["rate"] for each in taken]
         return statistics.median(rates), min(rates), rate_unit
-    unit, divisor = (MILLISECONDS, 1e6) if name == "P" else (MICROSECONDS, 1e3)
+    unit, divisor = (MILLISECONDS, 1e6) if name in ("P", "B") else (MICROSECONDS, 1e3)
     median = statistics.median(each["median_ns"] for each in taken)
     return median / divisor, min(each["minimum_ns"] for each in taken) / divisor, unit
 
@@ -179,6 +179,7 @@ def baseline_table(baselines: Baselines) -> str:
         "U": "the same as T over a Unix socket",
         "R": "f(1) by sockets and pickle, Python to Python",
         "P": "python -c pass",
+        "B": "/bin/true",
         "R in flight": "f(1) with 1,000 in flight over TCP, one thread",
         "R threads": "f(1) by 16 threads, each with a connection of its own",
         "R items": "small ints, each sent as it is yielded",

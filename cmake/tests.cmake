@@ -28,11 +28,13 @@ if(ROUNDHOUSE_TESTS)
   endforeach()
 
   if(TARGET roundhouse_cpp)
-    # What tests/e2e/test_cpp_*.py call.
-    add_executable(cpp_subjects EXCLUDE_FROM_ALL "${PROJECT_SOURCE_DIR}/tests/e2e/cpp_subjects.cpp")
-    target_compile_options(cpp_subjects PRIVATE -Wall -Wextra -Wshadow -Werror -O1)
-    target_link_libraries(cpp_subjects PRIVATE roundhouse::roundhouse)
-    set_target_properties(cpp_subjects PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+    # What tests/e2e/test_cpp_*.py call, and what calls it.
+    foreach(program cpp_subjects cpp_client)
+      add_executable(${program} EXCLUDE_FROM_ALL "${PROJECT_SOURCE_DIR}/tests/e2e/${program}.cpp")
+      target_compile_options(${program} PRIVATE -Wall -Wextra -Wshadow -Werror -O1)
+      target_link_libraries(${program} PRIVATE roundhouse::roundhouse)
+      set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+    endforeach()
   endif()
 
   if(ROUNDHOUSE_PRODUCT)

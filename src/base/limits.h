@@ -70,8 +70,9 @@ inline constexpr milliseconds k_http_idle_timeout{75'000};
 inline constexpr milliseconds k_http_write_timeout{60'000};
 inline constexpr milliseconds k_http_event_pause{15'000};
 // A peer that is still sending is listened to for so long before its refused request's connection ends, so that it can
-// read the answer.
+// read the answer; one that sends nothing, less long.
 inline constexpr milliseconds k_http_linger{2'000};
+inline constexpr milliseconds k_http_linger_quiet{200};
 
 // TCP: a peer whose machine is gone shows itself after two minutes of silence.
 inline constexpr seconds k_keepalive_idle{60};

@@ -1,5 +1,6 @@
 #include "http/arguments.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <fmt/format.h>
@@ -141,7 +142,6 @@ std::string accept_for_worker(const Request& request) {
 }
 
 Arguments arguments_of_query(const Request& request, const std::string& accept) {
-    if (request.query.empty() && accept.empty()) return {};
     return of_text(fmt::format(R"({{"kwargs":{},"texts":true{}}})", texts_object(request.query), accept_member(accept)));
 }
 
@@ -212,9 +212,8 @@ awaitable<Try<Arguments>> read_arguments(Exchange& exchange, Kept& kept, std::st
     const Request& request = exchange.request;
     BodyReader& body = exchange.body;
     if (!request.has_body()) {
-        Arguments none;
-        if (!accept.empty()) none = of_text(fmt::format(R"({{"args":[],"kwargs":{{}}{}}})", accept_member(accept)));
-        co_return none;
+        const std::string none = fmt::format(R"({{"args":[],"kwargs":{{}}{}}})", accept_member(accept));
+        co_return of_text(none);
     }
     const std::string type = request.media_type();
     if (type == k_json) {

@@ -148,6 +148,12 @@ Try<> check_get(const Exchange& exchange, const Target& target, const std::optio
     return refuse(Refusal(405, Code::protocol, fmt::format("\"{}\" may change something: call {} with POST, or mark it with @rh.readonly", target.service, target.method)).with("Allow", "POST"));
 }
 
+bool is_constructor(const Exchange& exchange, const Target& target) {
+    if (!target.method.empty()) return false;
+    const std::optional<MethodFacts> facts = exchange.api.method(target.service, "call");
+    return facts && facts->service_kind == "class";
+}
+
 }  // namespace
 
 Error no_such_service(std::string_view service) {
@@ -164,50 +170,61 @@ Try<Form> form_of(const Request& request) {
                                    "application/octet-stream or application/x-pickle", request.header("accept")));
 }
 
-awaitable<void> serve_call(Exchange& exchange, Target target) {
+Try<CallOptions> check_call(const Exchange& exchange, const Target& target) {
     const Request& request = exchange.request;
-    const std::optional<MethodFacts> facts = exchange.api.method(target.service, target.method);
-    const Result<void> may = exchange.principal.may_call(target.service);
-    Try<> checked = may ? check_get(exchange, target, facts) : Try<>(refuse(Refusal(may.error())));
-    if (checked && !facts) checked = refuse(Refusal(no_such_service(target.service)));
-    const Try<Form> form = form_of(request);
-    if (checked && !form) checked = refuse(form.error());
     const bool is_post = request.method == "POST";
-    Try<CallOptions> options = options_of(request, is_post && is_json_or_nothing(request));
-    if (checked && !options) checked = refuse(options.error());
-    const std::string accept = accept_for_worker(request);
-    if (checked && accept.find(k_pickle) != accept.npos) {
+    const Result<void> may = exchange.principal.may_call(target.service);
+    if (!may) return refuse(Refusal(may.error()));
+    const std::optional<MethodFacts> facts = exchange.api.method(target.service, target.method);
+    if (!facts) return refuse(Refusal(no_such_service(target.service)));
+    if (const auto checked = check_get(exchange, target, facts); !checked) return refuse(checked.error());
+    if (const Try<Form> form = form_of(request); !form) return refuse(form.error());
+    if (accept_for_worker(request).find(k_pickle) != std::string::npos) {
         const Result<void> may_pickle = exchange.principal.may(Scope::deploy, "to be sent a pickle");
-        if (!may_pickle) checked = refuse(Refusal(may_pickle.error()));
+        if (!may_pickle) return refuse(Refusal(may_pickle.error()));
     }
-    const bool creates = checked && is_post && (options->remote || (facts->service_kind == "class" && target.method.empty()));
-    if (creates || (checked && options->kill)) {
+    Try<CallOptions> options = options_of(request, is_post && is_json_or_nothing(request));
+    if (!options) return options;
+    const bool creates = options->remote || is_constructor(exchange, target);
+    if (creates && !is_post) return refuse(Refusal(405, Code::protocol, "an object is made with POST").with("Allow", "POST"));
+    if (creates || options->kill) {
         const Result<void> may_deploy = exchange.principal.may(Scope::deploy, creates ? "to keep an object on the node" : "to end a worker with its call");
-        if (!may_deploy) checked = refuse(Refusal(may_deploy.error()));
+        if (!may_deploy) return refuse(Refusal(may_deploy.error()));
     }
-    if (!checked) {
-        co_await exchange.answer.refuse(checked.error());
+    return options;
+}
+
+awaitable<void> serve_call(Exchange& exchange, Target target) {
+    Try<CallOptions> options = check_call(exchange, target);
+    if (!options) {
+        co_await exchange.answer.refuse(options.error());
         co_return;
     }
+    const bool creates = options->remote || is_constructor(exchange, target);
+    // Named, because g++ 12 ends what a conditional in a co_await has made twice.
+    std::string accept = creates ? std::string() : accept_for_worker(exchange.request);
+    const std::uint64_t kept_max = creates ? limits::k_http_kept_bytes_max : 0;
     Kept kept(exchange.connection.shared());
     Arguments arguments;
-    if (is_post) {
-        // Named, because g++ 12 ends what a conditional in a co_await has made twice.
-        std::string worker_accept = creates ? std::string() : accept;
-        const std::uint64_t kept_max = creates ? limits::k_http_kept_bytes_max : 0;
-        Try<Arguments> read = co_await read_arguments(exchange, kept, std::move(worker_accept), kept_max);
+    if (exchange.request.method == "POST") {
+        Try<Arguments> read = co_await read_arguments(exchange, kept, std::move(accept), kept_max);
         if (!read) {
             co_await exchange.answer.refuse(read.error());
             co_return;
         }
         arguments = std::move(*read);
     } else {
-        arguments = arguments_of_query(request, accept);
+        arguments = arguments_of_query(exchange.request, accept);
     }
+    co_await serve_checked(exchange, std::move(target), std::move(*options), std::move(arguments));
+}
+
+awaitable<void> serve_checked(Exchange& exchange, Target target, CallOptions options, Arguments arguments) {
+    const bool creates = options.remote || is_constructor(exchange, target);
     if (creates) {
-        co_await serve_create(exchange, std::move(target), std::move(*options), std::move(arguments));
+        co_await serve_create(exchange, std::move(target), std::move(options), std::move(arguments));
     } else {
-        co_await serve_call_of(exchange, std::move(target), std::move(*options), std::move(arguments));
+        co_await serve_call_of(exchange, std::move(target), std::move(options), std::move(arguments));
     }
 }
 

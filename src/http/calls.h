@@ -14,9 +14,13 @@ struct Target {
     std::string method;
 };
 
-// The canonical route of a method; `runhouse` also lets a GET call whatever it likes.
+// Whether that call may be made at all, before anything of its body is read.
+Try<CallOptions> check_call(const Exchange& exchange, const Target& target);
+// The canonical route of a method.
 net::asio::awaitable<void> serve_call(Exchange& exchange, Target target);
-// A call whose arguments are known already.
+// What check_call() has let pass, with its arguments.
+net::asio::awaitable<void> serve_checked(Exchange& exchange, Target target, CallOptions options, Arguments arguments);
+// A call without any more checks.
 net::asio::awaitable<void> serve_call_of(Exchange& exchange, Target target, CallOptions options, Arguments arguments);
 // A class's constructor, or a method whose value is to stay: 201 with its place.
 net::asio::awaitable<void> serve_create(Exchange& exchange, Target target, CallOptions options, Arguments arguments);

@@ -1,154 +1,23 @@
 #include "http/node_routes.h"
 
-#include <algorithm>
-#include <cstdlib>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "base/limits.h"
 #include "http/calls.h"
 #include "http/metrics.h"
-#include "http/routes.h"
+#include "http/node_asking.h"
 
 namespace rh::http {
 
-using daemon::CallRequest;
 using net::asio::awaitable;
-using Json = nlohmann::json;
 
 namespace {
 
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
-// Fields of requests. These stand outside the coroutines: g++ 12 cannot compile an initializer list within one.
-using Fields = std::vector<std::string_view>;
 const Fields k_deploy_fields{"name", "callable", "text", "kind", "python", "command", "replace", "env", "cwd", "process", "cpus", "gpus", "memory", "count", "max_concurrency", "max_queue"};
 const Fields k_deployment_fields{"kind", "replace", "process", "max_concurrency", "max_queue"};
 const Fields k_process_fields{"name", "python", "command", "env", "cwd", "vars", "cpus", "gpus", "memory", "exist_ok"};
 const Fields k_named_process_fields{"name", "vars", "exist_ok"};
-const Fields k_amount_fields{"cpus", "gpus", "memory", "count"};
 const Fields k_run_fields{"commands", "kind"};
-
-void copy_fields(const Json& from, const Fields& fields, Json& to) {
-    for (const std::string_view field : fields) {
-        if (const auto found = from.find(field); found != from.end()) to[std::string(field)] = *found;
-    }
-}
-
-// The value that the node answered; an Outcome that is no value where it has none.
-struct Asked {
-    Outcome outcome;
-    Json value;
-    bool ok() const { return outcome.kind == Outcome::Kind::returned; }
-};
-
-awaitable<Asked> ask(Running& running, std::string method, Json request) {
-    Asked asked;
-    asked.outcome = co_await ask_node(running, std::move(method), dump(request));
-    if (asked.ok()) asked.value = Json::parse(as_text(asked.outcome.body.bytes.view()), nullptr, false);
-    co_return asked;
-}
-
-awaitable<void> answer_asked(Exchange& exchange, int status, const Asked& asked, Headers headers = {}) {
-    if (!asked.ok()) {
-        co_await exchange.answer.fail(asked.outcome);
-        co_return;
-    }
-    co_await exchange.answer.whole(status, k_json, dump(asked.value), std::move(headers));
-}
-
-Json named(const std::string& name) {
-    Json request = Json::object();
-    request["name"] = name;
-    return request;
-}
-
-// What a process was told in its environment may be secret.
-void drop_environments(Json& processes) {
-    for (auto& [name, process] : processes.items()) process.erase("vars");
-}
-
-// The body of a request to the node: one object, with nothing in it that would be ignored.
-awaitable<Try<Json>> read_object(Exchange& exchange, const Fields& known) {
-    const std::string type = exchange.request.media_type();
-    if (exchange.request.has_body() && type != k_json) co_return refuse(415, fmt::format("the body must be application/json, not \"{:.64}\"", type));
-    Kept kept(exchange.connection.shared());
-    const Try<JsonBody> body = co_await read_json(exchange, kept);
-    if (!body) co_return refuse(body.error());
-    if (body->check.kind() != JsonCheck::Kind::object) co_return refuse(400, "the body must be one JSON object");
-    Json object = Json::parse(as_text(body->text.view()), nullptr, false);
-    if (!object.is_object()) co_return refuse(400, "the body must be one JSON object");
-    for (const auto& [key, value] : object.items()) {
-        if (std::find(known.begin(), known.end(), key) == known.end())
-            co_return refuse(Refusal(Error(Code::bad_arguments, fmt::format("\"{:.64}\" is no field of this request; it has {}", key, fmt::join(known, ", ")))));
-    }
-    co_return object;
-}
-
-Json own_environment() {
-    Json all = Json::object();
-    for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
-        const std::string_view text(*entry);
-        const std::size_t equals = text.find('=');
-        if (equals != text.npos && equals != 0) all[std::string(text.substr(0, equals))] = std::string(text.substr(equals + 1));
-    }
-    return all;
-}
-
-// How a worker is started: with Python's, unless a command is given.
-Try<Json> start_request(const Json& wanted) {
-    const auto wrong = [](std::string_view field, std::string_view what) { return refuse(Refusal(Error(Code::bad_arguments, fmt::format("the field \"{}\" must be {}", field, what)))); };
-    Json request = Json::object();
-    if (wanted.contains("command")) {
-        request["command"] = wanted["command"];
-    } else {
-        const Json python = wanted.value("python", Json("python3"));
-        if (!python.is_string()) return wrong("python", "the path or name of an interpreter");
-        request["command"] = Json::array({python, "-m", "roundhouse._worker"});
-    }
-    Json env = own_environment();
-    const Json given = wanted.value("env", Json::object());
-    if (!given.is_object()) return wrong("env", "an object of names and texts");
-    for (const auto& [key, value] : given.items()) {
-        if (!value.is_string()) return wrong("env", "an object of names and texts");
-        env[key] = value;
-    }
-    request["env"] = std::move(env);
-    const char* const home = std::getenv("HOME");
-    request["cwd"] = wanted.value("cwd", Json(home != nullptr && ::access(home, X_OK) == 0 ? home : "/"));
-    copy_fields(wanted, k_amount_fields, request);
-    return request;
-}
-
-// `deploy` with what the request has behind it as the attachments.
-awaitable<Asked> deploy(Running& running, Json request, Arguments attachments) {
-    const std::string text = dump(request);
-    Bytes bytes(as_byte_view(text));
-    bytes.append(attachments.bytes.view());
-    attachments.bytes = std::move(bytes);
-    attachments.part_bytes.insert(attachments.part_bytes.begin(), text.size());
-    CallRequest call;
-    call.service = "_node";
-    call.method = "deploy";
-    Asked asked;
-    const Try<> opened = co_await running.open(std::move(call), std::move(attachments));
-    if (!opened) {
-        asked.outcome = Outcome::failed(opened.error().error);
-        co_return asked;
-    }
-    asked.outcome = co_await running.outcome(limits::k_http_json_bytes_max);
-    if (asked.ok()) asked.value = Json::parse(as_text(asked.outcome.body.bytes.view()), nullptr, false);
-    co_return asked;
-}
-
-// Starts a worker for what is deployed to it at once.
-awaitable<Asked> start_and_deploy(Running& running, Json start, Json request, Arguments attachments) {
-    Asked started = co_await ask(running, "start", std::move(start));
-    if (!started.ok()) co_return started;
-    request["workers"] = started.value["workers"];
-    co_return co_await deploy(running, std::move(request), std::move(attachments));
-}
 
 Headers located(std::string_view route, const std::string& name) {
     Headers headers;
@@ -249,12 +118,7 @@ awaitable<void> serve_deploy(Exchange& exchange, std::vector<std::string>) {
         co_return;
     }
     Running running(exchange);
-    Asked asked;
-    if (request.contains("process")) {
-        asked = co_await deploy(running, std::move(request), std::move(attachments));
-    } else {
-        asked = co_await start_and_deploy(running, std::move(*start), std::move(request), std::move(attachments));
-    }
+    const Asked asked = co_await deploy(running, std::move(*start), std::move(request), std::move(attachments));
     co_await answer_asked(exchange, 201, asked, located("/v1/services/", name));
 }
 
@@ -353,13 +217,8 @@ awaitable<void> serve_put(Exchange& exchange, std::vector<std::string> names) {
     deployment["source"] = Json::object();
     deployment["encoding"] = static_cast<int>(Encoding::json);
     Running running(exchange);
-    Asked asked;
-    if (process.empty()) {
-        asked = co_await start_and_deploy(running, std::move(*start), std::move(deployment), std::move(value));
-    } else {
-        deployment["process"] = process;
-        asked = co_await deploy(running, std::move(deployment), std::move(value));
-    }
+    if (!process.empty()) deployment["process"] = process;
+    Asked asked = co_await deploy(running, std::move(*start), std::move(deployment), std::move(value));
     if (asked.ok()) {
         asked.value = Json::object();
         asked.value["$ref"] = names[0];

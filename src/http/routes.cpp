@@ -1,12 +1,13 @@
 #include "http/routes.h"
 
 #include <algorithm>
-#include <array>
 #include <fmt/format.h>
 
 #include "base/limits.h"
 #include "http/calls.h"
+#include "http/documents.h"
 #include "http/guard.h"
+#include "http/legacy.h"
 #include "http/node_routes.h"
 
 namespace rh::http {
@@ -44,6 +45,7 @@ const Route k_routes[] = {
     {"GET", "/v1/services/*", serve_description, {}, ""},
     {"DELETE", "/v1/services/*", serve_delete, Scope::deploy, "to delete a service"},
     {"POST", "/v1/services/*", call_method, {}, ""},
+    {"GET", "/v1/services/*/openapi.json", serve_openapi_of, {}, ""},
     {"GET", "/v1/services/*/*", call_method, {}, ""},
     {"POST", "/v1/services/*/*", call_method, {}, ""},
     {"GET", "/v1/objects", serve_objects, Scope::call, "to list objects"},
@@ -54,6 +56,25 @@ const Route k_routes[] = {
     {"POST", "/v1/processes", serve_create_process, Scope::deploy, "to create a process"},
     {"DELETE", "/v1/processes/*", serve_kill_process, Scope::deploy, "to end a process"},
     {"POST", "/v1/processes/*/run", serve_run, Scope::deploy, "to run commands"},
+    {"GET", "/v1/openapi.json", serve_openapi, Scope::call, "to list services"},
+    {"GET", "/docs", serve_page, {}, "", true},
+    // Runhouse's.
+    {"GET", "/check", serve_old_check, {}, "", true},
+    {"GET", "/status", serve_status, Scope::call, "to see the status"},
+    {"GET", "/keys", serve_keys, Scope::call, "to list services"},
+    {"GET", "/processes", serve_processes, Scope::call, "to list processes"},
+    {"GET", "/object", serve_get_object, {}, ""},
+    {"POST", "/rename", serve_rename, Scope::deploy, "to rename a service"},
+    {"POST", "/delete_object", serve_delete_objects, Scope::deploy, "to delete objects"},
+    {"POST", "/create_process", serve_old_create_process, Scope::deploy, "to create a process"},
+    {"POST", "/kill_process", serve_old_kill_process, Scope::deploy, "to end a process"},
+    {"POST", "/env_vars", serve_env_vars, Scope::deploy, "to set variables"},
+    {"POST", "/run_bash", serve_run_bash, Scope::deploy, "to run commands"},
+    // Short ones, behind all others.
+    {"GET", "/*/openapi.json", serve_openapi_of, {}, ""},
+    {"GET", "/*/docs", serve_page, {}, "", true},
+    {"GET", "/*/*", serve_short, {}, ""},
+    {"POST", "/*/*", serve_short, {}, ""},
 };
 
 std::optional<std::vector<std::string>> match(std::string_view pattern, const std::vector<std::string>& path) {
@@ -76,6 +97,13 @@ std::optional<std::vector<std::string>> match(std::string_view pattern, const st
     return names;
 }
 
+bool is_own(std::string_view first) {
+    return std::any_of(std::begin(k_routes), std::end(k_routes), [&](const Route& route) {
+        const std::string_view begins = route.pattern.substr(1);
+        return begins.substr(0, begins.find('/')) == first;
+    });
+}
+
 Try<> check_names(const std::vector<std::string>& names) {
     for (const std::string& name : names) {
         if (name.size() > limits::k_name_bytes_max) return refuse(Refusal(Error(Code::invalid_name, fmt::format("a name in the path has {} bytes; at most {} are allowed", name.size(), limits::k_name_bytes_max))));
@@ -94,7 +122,8 @@ Found find(const Request& request) {
     const std::string_view method = request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
     for (const Route& route : k_routes) {
         std::optional<std::vector<std::string>> names = match(route.pattern, request.path);
-        if (!names) continue;
+        // What begins like a route of the node's own is never somebody's service.
+        if (!names || (route.pattern.starts_with("/*") && is_own(request.path.front()))) continue;
         if (found.allowed.find(route.method) == found.allowed.npos) found.allowed += fmt::format("{}{}", found.allowed.empty() ? "" : ", ", route.method);
         if (route.method == "GET" && found.allowed.find("HEAD") == found.allowed.npos) found.allowed += ", HEAD";
         if (found.route != nullptr || route.method != method) continue;

@@ -101,16 +101,4 @@ awaitable<Outcome> Running::outcome(std::uint64_t bytes_max) {
     }
 }
 
-awaitable<Outcome> ask_node(Running& running, std::string method, std::string request) {
-    daemon::CallRequest call;
-    call.service = "_node";
-    call.method = std::move(method);
-    Arguments arguments;
-    arguments.part_bytes.push_back(request.size());
-    arguments.bytes.append(as_byte_view(request));
-    const Try<> opened = co_await running.open(std::move(call), std::move(arguments));
-    if (!opened) co_return Outcome::failed(opened.error().error);
-    co_return co_await running.outcome(limits::k_http_json_bytes_max);
-}
-
 }  // namespace rh::http

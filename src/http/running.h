@@ -39,7 +39,4 @@ private:
     std::deque<daemon::CallEvent> early_;  // came before the body was sent
 };
 
-// A call to the node itself, to its end.
-net::asio::awaitable<Outcome> ask_node(Running& running, std::string method, std::string request);
-
 }  // namespace rh::http

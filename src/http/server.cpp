@@ -1,5 +1,6 @@
 #include "http/server.h"
 
+#include <algorithm>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <fmt/format.h>
@@ -174,7 +175,7 @@ awaitable<void> Server::linger(std::shared_ptr<Connection> connection) {
         connection->consume(connection->unread().size());
         const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now());
         if (left.count() <= 0) co_return;
-        const bool came = co_await connection->more(left);
+        const bool came = co_await connection->more(std::min<std::chrono::milliseconds>(left, limits::k_http_linger_quiet));
         if (!came) co_return;
     }
 }

@@ -30,6 +30,9 @@ public:
     bool has_room() const override { return room; }
     asio::awaitable<Result<net::Accepted>> accept() override { co_return fail(Error(Code::node_lost, "no TCP here").with("errno", std::to_string(ECANCELED))); }
     asio::awaitable<Result<daemon::Principal>> authenticate(std::string, std::string) override { co_return fail(Code::not_allowed, "nobody's token"); }
+    std::size_t connections() const override { return streams.size(); }
+    std::unique_ptr<daemon::Calls> calls(daemon::Principal) override { return nullptr; }
+    std::optional<daemon::MethodFacts> method(std::string_view, std::string_view) const override { return std::nullopt; }
     bool room = true;
     std::vector<std::unique_ptr<net::Stream>> streams;
     std::vector<net::Peer> peers;
@@ -108,17 +111,18 @@ protected:
 
 bool begins(const std::string& text, std::string_view with) { return text.rfind(with, 0) == 0; }
 
-TEST_F(ServerTest, APlainGetIsToldToUpgrade) {
-    const std::string answer = ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-    EXPECT_TRUE(begins(answer, "HTTP/1.1 426 Upgrade Required\r\n")) << answer;
+TEST_F(ServerTest, ARequestIsAnsweredAndTheConnectionKept) {
+    const std::string answer = ask("GET /v1/check HTTP/1.1\r\nHost: x\r\n\r\nGET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    EXPECT_TRUE(begins(answer, "HTTP/1.1 200 OK\r\n")) << answer;
+    EXPECT_NE(answer.find("HTTP/1.1 404 Not Found\r\n"), std::string::npos);
     EXPECT_NE(answer.find("Connection: close\r\n"), std::string::npos);
     EXPECT_NE(answer.find("\"message\":"), std::string::npos);
     EXPECT_TRUE(daemon.streams.empty());
 }
 
 TEST_F(ServerTest, AnotherUpgradeIsNotOurs) {
-    EXPECT_TRUE(begins(ask("GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), "HTTP/1.1 426 "));
-    EXPECT_TRUE(begins(ask("GET / HTTP/1.1\r\nUpgrade: roundhouse\r\n\r\n"), "HTTP/1.1 426 "));
+    EXPECT_TRUE(begins(ask("GET / HTTP/1.1\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n"), "HTTP/1.1 404 "));
+    EXPECT_TRUE(begins(ask("GET / HTTP/1.1\r\nConnection: close\r\nUpgrade: roundhouse\r\n\r\n"), "HTTP/1.1 404 "));
 }
 
 TEST_F(ServerTest, GarbageIsABadRequest) {
@@ -128,8 +132,8 @@ TEST_F(ServerTest, GarbageIsABadRequest) {
 }
 
 TEST_F(ServerTest, AHugeHeadIsABadRequest) {
-    EXPECT_TRUE(begins(ask("GET / HTTP/1.1\r\nX: " + std::string(limits::k_http_head_bytes_max, 'x')), "HTTP/1.1 400 "));
-    EXPECT_TRUE(begins(ask("GET /" + std::string(2 * limits::k_http_head_bytes_max, 'x')), "HTTP/1.1 400 "));
+    EXPECT_TRUE(begins(ask("GET / HTTP/1.1\r\nX: " + std::string(limits::k_http_head_bytes_max, 'x') + "\r\n\r\n"), "HTTP/1.1 431 "));
+    EXPECT_TRUE(begins(ask("GET /" + std::string(2 * limits::k_http_target_bytes_max, 'x') + "\r\n\r\n"), "HTTP/1.1 414 "));
 }
 
 TEST_F(ServerTest, AFullNodeSaysSo) {
@@ -172,7 +176,7 @@ TEST_F(ServerTest, OneThatSaysNothingHoldsUpNoOther) {
     const Fd half = connect();
     say(half, "GET / HT");
     { const Fd gone = connect(); }
-    EXPECT_TRUE(begins(ask("GET / HTTP/1.1\r\n\r\n"), "HTTP/1.1 426 "));
+    EXPECT_TRUE(begins(ask("GET / HTTP/1.1\r\nConnection: close\r\n\r\n"), "HTTP/1.1 404 "));
     // The fixture stops the server while both still wait.
 }
 

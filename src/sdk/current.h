@@ -17,6 +17,7 @@ struct CurrentCall::State {
     rh::worker::Host* host = nullptr;
     std::uint64_t id = 0;
     std::atomic<bool> cancelled{false};
+    std::atomic<bool> heard{false};  // the call has asked, and was told so: what it returns is not what was wanted
     std::vector<std::string> parents;  // this call, and those that wait for it
     std::string label;                 // "trainer.fit", for a crash
 };

@@ -115,7 +115,11 @@ void capture_streams() {
     std::clog.rdbuf(new Captured(std::clog.rdbuf(), true));
 }
 
-bool cancelled() { return t_state != nullptr && t_state->cancelled.load(std::memory_order_relaxed); }
+bool cancelled() {
+    if (t_state == nullptr || !t_state->cancelled.load(std::memory_order_relaxed)) return false;
+    t_state->heard.store(true, std::memory_order_relaxed);
+    return true;
+}
 
 CurrentCall::CurrentCall() : state_(t_state) {}
 

@@ -143,7 +143,8 @@ Outcome CppRunner::answer(worker::Incoming& call, const std::shared_ptr<CurrentC
     const CurrentCall::Inside inside(state);
     const auto is_cancel = [&] { return Outcome::failed(Error(Code::cancelled, "the call was cancelled").with("started", "yes")); };
     try {
-        return call.service == "_worker" ? control(call) : call_user(call);
+        Outcome outcome = call.service == "_worker" ? control(call) : call_user(call);
+        return state->heard ? is_cancel() : std::move(outcome);
     } catch (const roundhouse::Cancelled& error) {
         if (state->cancelled) return is_cancel();
         return raised(type_name(typeid(error)), error.what(), "");

@@ -72,8 +72,8 @@ def neighbour(box: rh.Cluster) -> Iterator[None]:
     ("sent", "said"),
     [
         (b"\x00" * 64, b"400 Bad Request"),
-        (b"GET / HTTP/1.1\r\n\r\n", b"426 Upgrade Required"),
-        (b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000, b"400 Bad Request"),
+        (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", b"404 Not Found"),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000, b"431 Request Header Fields Too Large"),
         (UPGRADE + golden("call"), b"must be HELLO"),
         (UPGRADE + struct.pack("<II", 1 << 31, 0), b"header of 2147483648 bytes"),
         (UPGRADE + struct.pack("<II", 8, 1 << 31) + b"x" * 8, b"body of 2147483648 bytes"),

@@ -71,12 +71,13 @@ class _Body:
     def converted(self, given: Any, hint: Any, name: str | int) -> Any:
         tree = self.resolved(given) if self._marked else given
         try:
+            if isinstance(tree, _Text):
+                # It says itself that it is text.
+                return str(tree) if hint in (hints.EMPTY, Any) else convert.from_text(str(tree), hint)
             if self._texts and isinstance(tree, (str, list)):
                 held = self._held(tree) if isinstance(tree, str) and '"$' in tree and hint is not str else None
                 return convert.from_texts(tree, hint) if held is None else convert.from_json(held, hint)
-            if isinstance(tree, _Text) and hint not in (hints.EMPTY, Any):
-                return convert.from_text(str(tree), hint)
-            return convert.from_json(str(tree) if isinstance(tree, _Text) else tree, hint)
+            return convert.from_json(tree, hint)
         except convert.Unfit as error:
             what = f"argument {name!r}" if isinstance(name, str) else f"argument {name}"
             message = f"{self._called}(): {error.text(what)}"
