@@ -89,7 +89,7 @@ cpp-tests: product test-deps lint
 
 python-tests: product test-deps cpp-tests
 	@echo "==> Python tests"
-	@$(PY) -m pytest $(wildcard tests/python tests/doors tests/integration tests/e2e tests/docs tests/embedding tests/cli)
+	@$(PY) -m pytest $(wildcard tests/python tests/doors tests/http tests/integration tests/e2e tests/docs tests/embedding tests/cli)
 
 wheel-test: product python-tests
 	@echo "==> wheel: build, install into a fresh environment, call"

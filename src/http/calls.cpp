@@ -187,8 +187,10 @@ Try<CallOptions> check_call(const Exchange& exchange, const Target& target) {
     if (!options) return options;
     const bool creates = options->remote || is_constructor(exchange, target);
     if (creates && !is_post) return refuse(Refusal(405, Code::protocol, "an object is made with POST").with("Allow", "POST"));
-    if (creates || options->kill) {
-        const Result<void> may_deploy = exchange.principal.may(Scope::deploy, creates ? "to keep an object on the node" : "to end a worker with its call");
+    // What a call keeps under a name that nobody chose is no more than a call.
+    const bool only_calls = !is_constructor(exchange, target) && options->name.empty() && options->process.empty();
+    if ((creates && !only_calls) || options->kill) {
+        const Result<void> may_deploy = exchange.principal.may(Scope::deploy, creates && !only_calls ? "to keep an object on the node" : "to end a worker with its call");
         if (!may_deploy) return refuse(Refusal(may_deploy.error()));
     }
     return options;

@@ -97,6 +97,29 @@ def test_a_call_token_calls(box: rh.Cluster, listener: Listener) -> None:
     box.revoke_token("caller")
 
 
+def test_a_call_token_keeps_what_a_call_gives(box: rh.Cluster, listener: Listener) -> None:
+    """Under a name that nobody chose, and from arguments that run no code; anything more is a deploy."""
+    there = reached(box, listener, box.create_token("keeper"))
+    kept = {"class": "double", "method": "call", "encoding": 0}
+    with pytest.raises(rh.WrongArguments, match="double"):  # It got as far as the function, which wants an argument.
+        there._ask("create", kept)
+    for more in (
+        {"name": "mine"},
+        {"process": "p"},
+        {"method": None},
+        {"method": "@fetch"},
+        {"encoding": 1},
+        {"encoding": None},
+    ):
+        with pytest.raises(rh.NotAllowed, match="needs deploy"):
+            there._ask("create", {**kept, **more})
+    bound = reached(box, listener, box.create_token("bound-keeper", service="counter"))
+    with pytest.raises(rh.NotAllowed, match='"counter" only'):
+        bound._ask("create", kept)
+    box.revoke_token("keeper")
+    box.revoke_token("bound-keeper")
+
+
 def numbers(n: int) -> Iterator[int]:
     yield from range(n)
 

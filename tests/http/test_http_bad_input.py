@@ -187,7 +187,7 @@ def test_over_tcp_a_request_needs_a_token_and_the_right_site(node: Node) -> None
     for method, target, body in (
         ("POST", "/v1/services", {"name": "x", "callable": "f", "text": "def f(): ..."}),
         ("DELETE", "/v1/services/add", None),
-        ("POST", "/v1/services/add?remote=true", [1]),
+        ("POST", "/v1/services/add?remote=true&name=mine", [1]),
         ("POST", "/v1/services/Counter", [1]),
         ("POST", "/v1/processes", {"name": "p"}),
         ("PUT", "/v1/objects/x", [1]),

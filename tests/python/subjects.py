@@ -269,6 +269,10 @@ def write_line(number: int) -> None:
 class Holder:
     def __init__(self) -> None:
         self.noted = 0
+        self.barrier = threading.Barrier(4)
+
+    def meet(self) -> None:
+        self.barrier.wait(20)
 
     def hold(self, mark: str, seconds: float) -> None:
         import ctypes

@@ -37,7 +37,8 @@ def test_a_cancel_never_hits_the_next_call(box: rh.Cluster) -> None:
 def test_a_call_that_is_cancelled_while_it_waits_to_begin(box: rh.Cluster, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     holder = rh.cls(subjects.Holder).to(box)()
-    # It never lets go of Python's lock, so that the next call has a thread but cannot begin.
+    assert rh.gather(*(holder.meet.submit() for _ in range(4))) == [None] * 4
+    # It never lets go of Python's lock, so that the next call has a thread, of those that met, but cannot begin.
     hold = holder.hold.submit(str(mark), 0.9)
     wait_until(mark.exists, what="the call that holds")
     call = holder.note.submit()
