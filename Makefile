@@ -14,8 +14,9 @@ help: ## list the targets
 
 build: product ## build everything a user gets; afterwards .venv can import roundhouse
 
-demo: product ## run the main job: a trainer on a local cluster, called by several threads at once
+demo: product ## run the main job: a trainer on a local cluster, called by several threads at once, then by curl, the command line and C++
 	@tools/setup.sh venv examples
+	@ninja -C $(BUILD) -j$(JOBS) --quiet ask_digits
 	@echo "==> demo: examples/digits.py"
 	@$(PY) examples/digits.py
 
@@ -80,6 +81,7 @@ product: system
 
 test-deps: system
 	@tools/setup.sh venv test
+	@tools/setup.sh browser
 
 cpp-tests: product test-deps lint
 	@echo "==> building the C++ tests"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -122,6 +123,37 @@ def check(right: bool) -> None:
         raise RuntimeError("a wrong answer")
 
 
+class HttpCall:
+    """One call as JSON over HTTP on a connection that stays, by hand: no HTTP library is measured."""
+
+    def __init__(self, connection: socket.socket, service: str, token: str = "") -> None:
+        self.connection = connection
+        body = b"[1]"
+        lines = [f"POST /v1/services/{service}/call HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
+        lines += [f"Content-Length: {len(body)}"] + ([f"Authorization: Bearer {token}"] if token else [])
+        self.request = "\r\n".join([*lines, "", ""]).encode() + body
+
+    def __call__(self, _: int) -> int:
+        self.connection.sendall(self.request)
+        received = self.connection.recv(65536)
+        while (end := received.find(b"\r\n\r\n")) < 0:
+            received += self._more()
+        head = received[:end].lower()
+        if not head.startswith(b"http/1.1 200"):
+            raise RuntimeError(received.decode(errors="replace"))
+        at = head.index(b"content-length:") + len(b"content-length:")
+        whole = end + 4 + int(head[at:].split(b"\r\n", 1)[0])
+        while len(received) < whole:
+            received += self._more()
+        return int(received[end + 4 : whole])
+
+    def _more(self) -> bytes:
+        more = self.connection.recv(65536)
+        if not more:
+            raise RuntimeError("the node closed the connection")
+        return more
+
+
 class Caller:
     def __init__(self, cluster: str) -> None:
         self.box = rh.compute(cluster)
@@ -129,6 +161,8 @@ class Caller:
         self.grinder: Any = None
         self.count_up: Any = None
         self.burn: Any = None
+        self.by_http: dict[bool, HttpCall] = {}
+        self.by_tls: Any = None
 
     def up(self) -> dict[str, Any]:
         self.box.up_if_not()
@@ -160,6 +194,31 @@ class Caller:
 
     def calls(self, count: int, pause: float = 0) -> dict[str, Any]:
         return timed(self.add_one, count, pause)
+
+    def http(self, count: int, tcp: bool = False) -> dict[str, Any]:
+        """Over the cluster's socket, or over loopback TCP with a token."""
+        if tcp not in self.by_http:
+            name = rh.handle(self.add_one).service["name"]
+            if tcp:
+                listener = self.box.listen(tls=False)
+                connection = socket.create_connection((listener.host, listener.port))
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.by_http[tcp] = HttpCall(connection, name, self.box.create_token("by-http"))
+            else:
+                connection = socket.socket(socket.AF_UNIX)
+                connection.connect(self.box._socket_path)
+                self.by_http[tcp] = HttpCall(connection, name)
+        return timed(self.by_http[tcp], count, 0)
+
+    def tls(self, count: int) -> dict[str, Any]:
+        if self.by_tls is None:
+            listener = self.box.listen(tls=True)
+            there = rh.cluster(
+                f"{self.box.name}-by-tls", host=listener.host, server_port=listener.port,
+                server_connection_type="tls", pin=listener.pin, token=self.box.create_token("by-tls"),
+            )  # fmt: skip
+            self.by_tls = there.get(rh.handle(self.add_one).service["name"])
+        return timed(self.by_tls, count, 0)
 
     def inflight(self, count: int) -> dict[str, Any]:
         """One thread; each answer that is taken makes room for one more call."""

@@ -125,6 +125,20 @@ def call_paced(bench: Bench) -> Sample:
     return sample
 
 
+def call_http(bench: Bench) -> Sample:
+    count = 1000 if bench.quick else 5000
+    tcp = bench.place.door_calls("http", count, tcp=True)
+    baseline = bench.baselines.ping_pong(bench.regime, "T")
+    sample = latency(bench.place.door_calls("http", count), baseline)
+    sample.facts["tcp"] = tcp["median_ns"] / 1000
+    return sample
+
+
+def call_tls(bench: Bench) -> Sample:
+    baseline = bench.baselines.ping_pong(bench.regime, "T")
+    return latency(bench.place.door_calls("tls", 1000 if bench.quick else 5000), baseline)
+
+
 def call_busy(bench: Bench) -> Sample:
     bench.place.send()
     measured = bench.place.ask("busy", count=20 if bench.quick else 100, seconds=30, timeout=90)
@@ -279,6 +293,22 @@ FIGURES = [
         {IDLE: Target(0.5, "T"), ONE_CORE: Target(2.5, "T")},
         call_py,
         "R {raw:.1f} µs; " + CALL_NOTE,
+    ),
+    Figure(
+        "call_http",
+        "the same as JSON over HTTP, connection kept",
+        MICROSECONDS,
+        {IDLE: Target(2, "T"), ONE_CORE: Target(None, "T")},
+        call_http,
+        "over loopback TCP with a token {tcp:.1f} µs; " + CALL_NOTE,
+    ),
+    Figure(
+        "call_tls",
+        "the same in frames over TCP with TLS",
+        MICROSECONDS,
+        {IDLE: Target(0.8, "T"), ONE_CORE: Target(None, "T")},
+        call_tls,
+        CALL_NOTE,
     ),
     Figure(
         "call_paced",

@@ -185,6 +185,12 @@ class Place:
         self.ask("calls", count=min(WARM_UP, count), timeout=120)
         return self._with_cpu("add_one", lambda: self.ask("calls", count=count, pause=pause, timeout=120))
 
+    def door_calls(self, do: str, count: int, **arguments: Any) -> dict[str, Any]:
+        """The same by another door: `do` is "http" or "tls"."""
+        self.send()
+        self.ask(do, count=min(WARM_UP, count), timeout=120, **arguments)
+        return self._with_cpu("add_one", lambda: self.ask(do, count=count, timeout=120, **arguments))
+
     def rate(self, do: str, worker: str, count: int, **arguments: int) -> dict[str, Any]:
         """How many of `do` in a second, with the processor time of each part for one, as of a call."""
         if do not in self._warm:

@@ -2,7 +2,8 @@
 
 One thread trains, a second saves checkpoints and a third evaluates, all at once and on one live instance of a class
 that knows nothing of Roundhouse. Meanwhile another process (digits_ask.py) finds that instance by its name and has it
-read scans. What is left at the end is a plot and the last checkpoint.
+read scans. Once trained, the same instance answers curl, the command line and a C++ program as well. What is left at
+the end is a plot and the last checkpoint.
 
     python examples/digits.py
 """
@@ -12,12 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import roundhouse as rh
@@ -156,6 +159,7 @@ def main() -> int:
         report["home"] = home
         report["accuracy"] = trainer.evaluate()["accuracy"]
         report["history"] = trainer.history()
+        report["doors"] = ask_by_every_door(trainer)
 
     report["plot"] = str(plot(report, arguments.out / "digits.png"))
     if arguments.report:
@@ -239,6 +243,42 @@ def ask_from_another_process(bar: tqdm) -> None:
             bar.write(line.rstrip())
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, command)
+
+
+def ask_by_every_door(trainer: DigitsTrainer) -> dict:
+    """The same question to the same living object: from here, from a shell in two ways, and from C++."""
+    url = rh.handle(trainer).endpoint()  # http+unix://SOCKET/v1/services/digits
+    server, _, path = url.removeprefix("http+unix://").partition("/")
+    doors = {
+        "curl": [
+            "curl",
+            "-sS",
+            "--fail",
+            "--unix-socket",
+            unquote(server),
+            "--json",
+            "[]",
+            f"localhost/{path}/progress",
+        ],
+        "command line": [find_program("roundhouse"), "call", rh.handle(trainer).cluster.name, "digits.progress"],
+        "C++": [find_program("ask_digits"), rh.handle(trainer).cluster.name],
+    }
+    answers = {"Python": trainer.progress()}
+    for door, command in doors.items():
+        if command[0] is None or shutil.which(command[0]) is None:
+            print(f"by {door}: not asked, its program is not there (`make demo` builds it)")
+            continue
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=30)
+        answers[door] = json.loads(done.stdout)
+    for door, now in answers.items():
+        print(f"by {door}, {trainer!r} says that it is at epoch {now['epoch']} of {now['epochs']}")
+    return answers
+
+
+def find_program(name: str) -> str | None:
+    """Beside this Python, or where `make demo` builds examples/cpp."""
+    folders = (Path(sys.executable).parent, HERE.parent / "build" / "release" / "examples")
+    return next((str(folder / name) for folder in folders if (folder / name).exists()), shutil.which(name))
 
 
 def plot(report: dict, path: Path) -> Path:

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Brings up what the build needs: tools/setup.sh system | fuzz | venv [GROUP...] | link BUILD_FOLDER
+# Brings up what the build needs: tools/setup.sh system | fuzz | browser | venv [GROUP...] | link BUILD_FOLDER
 #
 #   system        Debian packages for the build, installed only when one is missing
 #   fuzz          those for fuzzing (clang)
+#   browser       the browser in which tests open the page at /docs (chromium)
 #   venv GROUP... .venv with the packages of pyproject.toml and its named groups, renewed only when the list changed
 #   link          makes the built binaries and module part of python/roundhouse and of .venv
 set -eu
@@ -12,6 +13,7 @@ SYSTEM_PACKAGES="g++ cmake ninja-build ccache make git pkg-config protobuf-compi
   libexpected-dev nlohmann-json3-dev libspdlog-dev libfmt-dev libcli11-dev libgtest-dev libbenchmark-dev libsqlite3-dev libssl-dev
   python3-yaml curl"
 FUZZ_PACKAGES="clang-16 libclang-rt-16-dev"
+BROWSER_PACKAGES="chromium"
 PYTHON_PACKAGES="python3 python3-dev python3-venv"
 
 fail() {
@@ -122,11 +124,13 @@ case "${1:-}" in
   system) install_packages $SYSTEM_PACKAGES ;;
   # shellcheck disable=SC2086
   fuzz) install_packages $FUZZ_PACKAGES ;;
+  # shellcheck disable=SC2086
+  browser) install_packages $BROWSER_PACKAGES ;;
   venv)
     shift
     install_requirements "$@"
     link_package
     ;;
   link) link_build "$2" ;;
-  *) fail "usage: tools/setup.sh system | fuzz | venv [GROUP...] | link BUILD_FOLDER" ;;
+  *) fail "usage: tools/setup.sh system | fuzz | browser | venv [GROUP...] | link BUILD_FOLDER" ;;
 esac

@@ -275,9 +275,11 @@ public:
     struct Impl;
     explicit Cluster(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-    // The local cluster of that name, started if it does not run. The daemon is $ROUNDHOUSE_DAEMON, else roundhoused in PATH.
+    // The local cluster of that name, started if it does not run. The daemon is $ROUNDHOUSE_DAEMON, else roundhoused in PATH. One
+    // that $ROUNDHOUSE_CLUSTER_NAME tells of is connected to.
     static Result<Cluster> up(const std::string& name, Sizes sizes = {});
-    // One that runs: by its name on this machine, or by an endpoint ("unix:/path/to/socket", "tcp:127.0.0.1:8080", "tls:box.example:8443").
+    // One that runs: by its name on this machine or in $ROUNDHOUSE_CLUSTER_NAME, or by an endpoint ("unix:/path/to/socket",
+    // "tcp://127.0.0.1:8080", "tls://box.example:8443", or the URL of a listener). What `access` has wins over the variable.
     static Result<Cluster> connect(const std::string& name_or_endpoint, Access access = {});
     // Inside a worker: the cluster that it belongs to.
     static Result<Cluster> here();

@@ -70,20 +70,10 @@ Result<Body> value_of(Outcome outcome, const Screen& screen, bool cancelled) {
     return std::move(outcome.body);
 }
 
-template <class ClientOptions>
-void authorize(ClientOptions& options, const Place& place) {
-    if constexpr (requires { options.token; }) {
-        options.token = place.token;
-        options.pin = place.pin;
-    }
-}
-
 }  // namespace
 
 Result<Node> Node::open(Place place, Screen& screen) {
-    client::Client::Options options{place.endpoint(), "roundhouse " ROUNDHOUSE_VERSION " command line"};
-    authorize(options, place);
-    auto client = client::Client::connect(std::move(options), steady_clock::now() + limits::k_handshake_timeout);
+    auto client = client::Client::connect({place.endpoint(), "roundhouse " ROUNDHOUSE_VERSION " command line", place.token, place.pin}, steady_clock::now() + limits::k_handshake_timeout);
     if (client) return Node(std::move(place), std::move(*client), screen);
     if (place.local ? !launch::is_up_local(place.cluster) : client.error().code == Code::node_lost) return fail(not_up(place));
     return fail(std::move(client.error()));

@@ -53,15 +53,6 @@ Result<Place> parse_elsewhere(std::string name, const std::string& from, std::st
     return place;
 }
 
-template <class Saved>
-std::string token_of(const Saved& saved) {
-    if constexpr (requires { saved.token; }) {
-        return saved.token;
-    } else {
-        return {};
-    }
-}
-
 Result<std::optional<Place>> find_saved(const std::string& name) {
     RH_TRY(const std::string base, launch::state_base());
     RH_TRY(const auto saved, registry::Registry(base + "/registry.db").find_cluster(name));
@@ -80,7 +71,7 @@ std::optional<Place> saved_place(const registry::SavedCluster& saved) {
     const auto port = config.find("server_port");
     const int number = port != config.end() && port->is_number_integer() ? port->get<int>() : connection == "tls" ? 443 : 80;
     if (host.find(':') != host.npos) host = "[" + host + "]";
-    return Place{saved.name, false, {}, fmt::format("{}://{}:{}", connection == "tls" ? "https" : "http", host, number), token_of(saved), text_of(config, "pin")};
+    return Place{saved.name, false, {}, fmt::format("{}://{}:{}", connection == "tls" ? "https" : "http", host, number), saved.token, text_of(config, "pin")};
 }
 
 std::string Place::endpoint() const {

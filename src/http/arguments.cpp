@@ -5,6 +5,7 @@
 #include <cmath>
 #include <fmt/format.h>
 
+#include "base/ids.h"
 #include "base/limits.h"
 #include "http/multipart.h"
 
@@ -25,6 +26,7 @@ Try<bool> flag(std::string_view name, std::string_view value) {
 
 Try<> set_option(CallOptions& options, std::string_view name, const std::string& value) {
     if (name == "name") {
+        if (const auto valid = check_name("object", value, limits::k_name_bytes_max); !valid) return refuse(Refusal(valid.error()));
         options.name = value;
         return {};
     }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "base/ids.h"
+#include "base/limits.h"
 #include "http/node_asking.h"
 #include "http/openapi.h"
 #include "http/page.h"
@@ -60,7 +62,14 @@ awaitable<void> serve_openapi_of(Exchange& exchange, std::vector<std::string> na
     co_await exchange.answer.whole(200, k_json, text);
 }
 
-awaitable<void> serve_page(Exchange& exchange, std::vector<std::string>) {
+awaitable<void> serve_page(Exchange& exchange, std::vector<std::string> names) {
+    if (!names.empty()) {
+        if (const Result<void> valid = check_name("service", names[0], limits::k_name_bytes_max); !valid) {
+            Refusal refusal(valid.error());
+            co_await exchange.answer.refuse(std::move(refusal));
+            co_return;
+        }
+    }
     Headers headers;
     headers.emplace_back("Content-Security-Policy", std::string(docs_page_policy()));
     headers.emplace_back("Referrer-Policy", "no-referrer");

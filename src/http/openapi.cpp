@@ -69,7 +69,7 @@ Json failure(std::string_view description, std::string_view type, std::string_vi
 // Adds the paths of services to a document.
 class Paths {
 public:
-    explicit Paths(Json& document) : document_(document) {
+    explicit Paths(Json& document, Json every_service) : document_(document), every_service_(std::move(every_service)) {
         for (const auto& [path, item] : document["paths"].items()) {
             for (const auto& [verb, operation] : item.items()) ids_.insert(text(operation, "operationId"));
         }
@@ -95,6 +95,8 @@ public:
 
 private:
     Json& document_;
+    // The routes of /v1/services/{service}.
+    const Json every_service_;
     std::set<std::string> ids_;
     // What the classes that schemas name are called here, by all that they are made of.
     std::map<std::string, std::string> known_;
@@ -116,6 +118,7 @@ private:
         post["requestBody"]["required"] = required != nullptr && !required->empty();
         post["requestBody"]["content"] = in_json(parameters);
         post["responses"] = responses(told, returns, constructor);
+        if (constructor) add_what_every_service_has(item, service);
         const auto readonly = told.find("readonly");
         if (readonly == told.end() || *readonly != true || constructor) return;
         Json& get = item["get"] = operation(service, method, told, id + "_by_get");
@@ -124,9 +127,22 @@ private:
         get["responses"].erase("201");
     }
 
-    Json operation(const std::string& service, const std::string& method, const Json& told, const std::string& id) {
+    // Where a path is written out, nobody looks at the one with {service} in it.
+    void add_what_every_service_has(Json& item, const std::string& service) {
+        for (const char* verb : {"get", "delete"}) {
+            Json& same = item[verb] = every_service_[verb];
+            same["operationId"] = unique_id(fmt::format("{}_{}", text(same, "operationId"), plain_name(service)));
+        }
+    }
+
+    std::string unique_id(const std::string& id) {
         std::string unique = id;
         for (int more = 2; !ids_.insert(unique).second; ++more) unique = fmt::format("{}_{}", id, more);
+        return unique;
+    }
+
+    Json operation(const std::string& service, const std::string& method, const Json& told, const std::string& id) {
+        const std::string unique = unique_id(id);
         const std::string doc = text(told, "doc");
         const std::size_t line = doc.find('\n');
         Json made{{"operationId", unique}, {"tags", {service}}, {"x-service", service}, {"x-method", method}, {"x-kind", text(told, "kind")}};
@@ -208,7 +224,11 @@ private:
             }
             names[name] = known->second;
         }
-        for (const std::string& name : added) document_["components"]["schemas"][names[name]] = renamed(definitions[name], names);
+        for (const std::string& name : added) {
+            Json& component = document_["components"]["schemas"][names[name]] = renamed(definitions[name], names);
+            // Generators call classes by their titles, so no two have the same.
+            if (component.contains("title") && names[name] != plain_name(name)) component["title"] = names[name];
+        }
         return renamed(std::move(schema), names);
     }
 
@@ -261,7 +281,7 @@ Json document(std::string_view url) {
 
 Json openapi_of_server(const Json& descriptions, std::string_view url) {
     Json made = document(url);
-    Paths paths(made);
+    Paths paths(made, made["paths"]["/v1/services/{service}"]);
     if (descriptions.is_array()) {
         for (const Json& description : descriptions) paths.add(description);
     }
@@ -270,13 +290,14 @@ Json openapi_of_server(const Json& descriptions, std::string_view url) {
 
 Json openapi_of_service(const Json& description, std::string_view url) {
     Json made = document(url);
+    Json every_service = made["paths"]["/v1/services/{service}"];
     made["paths"] = Json::object();
     made["tags"] = Json::array();
     const std::string name = text(description, "name");
     made["info"]["title"] = name;
     made["info"]["summary"] = fmt::format("The {} {} on a Roundhouse node.", text(description, "kind"), name);
     if (const std::string doc = text(description, "doc"); !doc.empty()) made["info"]["description"] = doc;
-    Paths(made).add(description);
+    Paths(made, std::move(every_service)).add(description);
     return made;
 }
 

@@ -124,6 +124,8 @@ Found find(const Request& request) {
         std::optional<std::vector<std::string>> names = match(route.pattern, request.path);
         // What begins like a route of the node's own is never somebody's service.
         if (!names || (route.pattern.starts_with("/*") && is_own(request.path.front()))) continue;
+        // A method of such a name has its canonical route.
+        if (route.pattern == "/*/*" && (request.path.back() == "docs" || request.path.back() == "openapi.json")) continue;
         if (found.allowed.find(route.method) == found.allowed.npos) found.allowed += fmt::format("{}{}", found.allowed.empty() ? "" : ", ", route.method);
         if (route.method == "GET" && found.allowed.find("HEAD") == found.allowed.npos) found.allowed += ", HEAD";
         if (found.route != nullptr || route.method != method) continue;

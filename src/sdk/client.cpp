@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "launch/local.h"
+#include "launch/reach.h"
 #include "sdk/connection.h"
 #include "sdk/current.h"
 
@@ -25,17 +26,26 @@ std::shared_ptr<Cluster::Impl> impl_of(std::string name, bool local, std::shared
     return impl;
 }
 
-Result<Cluster> connect_to(std::string name, bool local, const std::string& socket_path) {
-    auto client = rh::client::Client::connect({socket_path, "roundhouse " ROUNDHOUSE_VERSION " c++"}, {});
+Result<Cluster> connect_to(std::string name, const rh::launch::Reach& reach) {
+    auto client = rh::client::Client::connect({reach.endpoint, "roundhouse " ROUNDHOUSE_VERSION " c++", reach.token, reach.pin}, {});
     if (!client) return rh::public_error(client.error());
-    return Cluster(impl_of(std::move(name), local, std::move(*client)));
+    return Cluster(impl_of(std::move(name), reach.local, std::move(*client)));
 }
 
-// What a worker is started with: this process's environment and folder.
+// What the caller says wins over what the environment does.
+rh::launch::Reach with_access(rh::launch::Reach reach, Access access) {
+    if (!access.token.empty()) reach.token = std::move(access.token);
+    if (!access.pin.empty()) reach.pin = std::move(access.pin);
+    return reach;
+}
+
+// What a worker is started with: this process's environment and folder. Not how this process reaches clusters: a token is not for
+// whoever can deploy on one of them.
 Json start_request(const std::vector<std::string>& command) {
     Json env = Json::object();
     for (char** entry = environ; *entry != nullptr; ++entry) {
         const std::string_view line(*entry);
+        if (line.starts_with("ROUNDHOUSE_CLUSTER_")) continue;
         if (const std::size_t equals = line.find('='); equals != std::string_view::npos) env[std::string(line.substr(0, equals))] = std::string(line.substr(equals + 1));
     }
     const std::unique_ptr<char, decltype(&std::free)> cwd(::getcwd(nullptr, 0), &std::free);
@@ -89,6 +99,9 @@ Result<Value> Cluster::Impl::control(std::string_view method, const Json& reques
 }
 
 Result<Cluster> Cluster::up(const std::string& name, Sizes sizes) {
+    const auto reach = rh::launch::reach(name);
+    if (!reach) return rh::public_error(reach.error());
+    if (!reach->local) return connect_to(name, *reach);  // It is brought up where it is.
     const auto local = rh::launch::locate_local(name);
     if (!local) return rh::public_error(local.error());
     const char* daemon = std::getenv("ROUNDHOUSE_DAEMON");
@@ -98,26 +111,22 @@ Result<Cluster> Cluster::up(const std::string& name, Sizes sizes) {
         if (daemon == nullptr) error.message += " (the daemon is roundhoused in PATH, or what ROUNDHOUSE_DAEMON names)";
         return error;
     }
-    return connect_to(name, true, local->socket_path);
+    return connect_to(name, *reach);
 }
 
 Result<Cluster> Cluster::connect(const std::string& name_or_endpoint, Access access) {
-    // A name has no colon.
-    if (const std::size_t colon = name_or_endpoint.find(':'); colon != std::string::npos) {
-        const std::string kind = name_or_endpoint.substr(0, colon);
-        if (kind == "unix") return connect_to(name_or_endpoint, false, name_or_endpoint.substr(colon + 1));
-        return Error{"unsupported", "the endpoint \"" + name_or_endpoint + "\" is of a kind that this version does not connect to: use unix:PATH" + (access.token.empty() ? "" : ", which needs no token")};
-    }
-    const auto local = rh::launch::locate_local(name_or_endpoint);
-    if (!local) return rh::public_error(local.error());
-    return connect_to(name_or_endpoint, true, local->socket_path);
+    // A name has neither.
+    if (name_or_endpoint.find_first_of(":/") != std::string::npos) return connect_to(name_or_endpoint, with_access({name_or_endpoint, {}, {}, false}, std::move(access)));
+    auto reach = rh::launch::reach(name_or_endpoint);
+    if (!reach) return rh::public_error(reach.error());
+    return connect_to(name_or_endpoint, with_access(std::move(*reach), std::move(access)));
 }
 
 Result<Cluster> Cluster::here() {
     const char* socket = std::getenv("ROUNDHOUSE_SOCKET");
     const char* name = std::getenv("ROUNDHOUSE_CLUSTER");
     if (socket == nullptr) return Error{"not_found", "this program is no worker of a cluster: name one with Cluster::connect"};
-    return connect_to(name != nullptr ? name : "", false, socket);
+    return connect_to(name != nullptr ? name : "", {socket, {}, {}, false});
 }
 
 const std::string& Cluster::name() const { return impl_->name; }

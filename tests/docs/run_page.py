@@ -72,6 +72,8 @@ def main() -> None:
             file.seek(seen)
             printed = file.read(size - seen).decode(errors="replace")
         seen = size
+        if printed and not printed.endswith("\n"):  # A page cannot show that the last line has no end.
+            printed += "\n"
         with open(results, "a") as file:
             file.write(json.dumps(printed) + os.linesep)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 CLUSTERS = "tests/python/test_clusters.py::"
 DOORS = "tests/doors/test_tls.py::"
+HTTP = "tests/http/test_http_calls.py::"
 
 ROWS: dict[str, str] = {
     # Compute
@@ -123,4 +124,21 @@ ROWS: dict[str, str] = {
     "remote prints and logging records appear here": "test_output",
     "output of nested calls": "test_output_of_nested_calls",
     "notebook functions": "test_notebooks",
+    # Command line
+    "`runhouse server start`, `restart`, `stop`, `status`": "tests/cli/test_doors.py::test_a_server_from_start_to_stop",
+    "`runhouse cluster up`, `list`, `status`, `down`": "tests/cli/test_clusters.py::test_names_that_runhouse_had",
+    "`runhouse cluster logs`": "tests/cli/test_calls.py::test_logs",
+    "`runhouse config`, `config set`": "tests/cli/test_clusters.py::test_settings",
+    # HTTP
+    "`POST /{key}/{method}` with `data`, `serialization`, `run_name`": HTTP
+    + "test_what_runhouse_sent_is_still_understood",
+    "`GET /{key}/{method}`": HTTP + "test_runhouses_routes",
+    "exceptions inside a 200": HTTP + "test_what_the_function_raises_is_500_with_its_traceback",
+    "`GET /check`": HTTP + "test_what_runhouse_sent_is_still_understood",
+    "`GET /keys`": HTTP + "test_what_runhouse_sent_is_still_understood",
+    "`GET /status`": HTTP + "test_runhouses_routes",
+    "`POST /rename`, `/delete_object`": HTTP + "test_runhouses_routes",
+    "`POST /create_process`, `/kill_process`, `/env_vars`, `/run_bash`": HTTP + "test_runhouses_routes",
+    "`/{key}/openapi.json`, `/{key}/docs`": HTTP + "test_documents",
+    "Den's tokens": "tests/doors/test_tokens.py::test_every_method_of_the_node_has_its_scope",
 }

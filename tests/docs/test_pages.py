@@ -14,7 +14,7 @@ import pytest
 from .pages import ROOT, Block, blocks_of, difference, fits, run_page
 
 DOCS = ROOT / "docs"
-PAGES = ["quick-start.md", "guide.md", "from-runhouse.md"]
+PAGES = ["quick-start.md", "guide.md", "http.md", "from-runhouse.md"]
 
 
 @functools.cache

@@ -20,11 +20,11 @@ def build(*targets: str) -> Path:
 
 
 def compile_program(source: Path, program: Path, *flags: str) -> None:
-    """As the page says: the headers, C++20, the library and protobuf's lite runtime."""
+    """As the page says: the headers, C++20, the library, protobuf's lite runtime and OpenSSL."""
     command = [
         *("g++", "-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-Wshadow", "-Werror", *flags),
         *(f"-I{ROOT / 'include'}", str(source), "-o", str(program)),
-        *(str(BUILD / "libroundhouse.a"), "-l:libprotobuf-lite.a", "-pthread"),
+        *(str(BUILD / "libroundhouse.a"), "-l:libprotobuf-lite.a", "-l:libssl.a", "-l:libcrypto.a", "-pthread"),
     ]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr

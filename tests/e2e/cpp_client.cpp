@@ -110,7 +110,7 @@ int main(int argc, char** argv) {
     const std::vector<std::string> program{argv[1]};
     CHECK(Cluster::here().error().is("not_found"));
     CHECK(!Cluster::connect("no-such-cluster-is-up"));
-    CHECK(Cluster::connect("carrier-pigeon:somewhere").error().is("unsupported"));
+    CHECK(Cluster::connect("carrier-pigeon:somewhere").error().is("bad_arguments"));
     Cluster box = Cluster::up("cpp-client").value();
     try {
         calls(box, program);

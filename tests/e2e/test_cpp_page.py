@@ -78,7 +78,8 @@ def test_the_pieces_of_the_page_compile(tmp_path: Path) -> None:
     assert len(inside) >= 8
     parameters = (
         "[[maybe_unused]] roundhouse::Worker& worker, [[maybe_unused]] const roundhouse::Service& service, "
-        "[[maybe_unused]] const roundhouse::Service& trainer, [[maybe_unused]] const std::vector<double>& values"
+        "[[maybe_unused]] const roundhouse::Service& trainer, [[maybe_unused]] const std::vector<double>& values, "
+        "[[maybe_unused]] const std::string& token, [[maybe_unused]] const std::string& pin"
     )
     functions = [f"void piece{number}({parameters}) {{\n{block}}}\n" for number, block in enumerate(inside)]
     source = tmp_path / "pieces.cpp"

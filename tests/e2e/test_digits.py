@@ -20,6 +20,7 @@ from nbclient import NotebookClient
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from . import cpp
 from .conftest import EXAMPLES, World
 
 # Long enough that a notebook can start, and a second process come and go, before it is over.
@@ -73,6 +74,7 @@ def read_until(process: subprocess.Popen[str], what: str) -> str:
 @pytest.fixture(scope="module")
 def demo(world: World) -> Demo:
     """Runs the script, and while it trains a notebook, and while the notebook asks a second process."""
+    cpp.build("ask_digits")
     out = world.folder / "out"
     ready, enough, report = out / "ready", out / "enough", out / "report.json"
     command = [sys.executable, EXAMPLES / "digits.py", "--epochs", EPOCHS, "--out", out, "--report", report]
@@ -134,6 +136,13 @@ def test_script_notebook_and_second_process_saw_one_object_while_it_was_trained(
     assert sum(first < one["at"] < last for one in demo.notebook) >= 3
     assert sum(first < one["at"] < last for one in demo.report["evaluations"]) >= 3
     assert sum(first < one["at"] < last for one in demo.report["saves"]) >= 1
+
+
+def test_every_door_leads_to_that_object(demo: Demo) -> None:
+    doors = demo.report["doors"]
+    assert list(doors) == ["Python", "curl", "command line", "C++"], demo.output
+    for door, answer in doors.items():
+        assert answer == {"epoch": EPOCHS, "epochs": EPOCHS, "training": False}, door
 
 
 def test_it_evaluated_and_saved_while_it_trained(demo: Demo) -> None:

@@ -209,3 +209,27 @@ def test_what_runhouse_sent_is_still_understood(node: Node) -> None:
     assert node.post("/v1/services/add/call", {"data": {"args": [1]}}).status == 422
     assert "rh_version" in node.ask("GET", "/check").json
     assert "add" in node.ask("GET", "/keys").json
+
+
+def test_runhouses_routes(node: Node) -> None:
+    answer = node.post("/add/call", {"data": "", "serialization": "pickle"})
+    assert answer.status == 400
+    assert "application/x-pickle" in answer.json["error"]["message"]
+    assert node.ask("GET", "/add/call?a=1").status == 405
+    assert node.ask("GET", "/status").json["pid"] == node.box.status()["pid"]
+
+    node.box.put("old", [1])
+    assert node.post("/rename", {"key": "old", "new_key": "new"}).status == 200
+    assert node.box.get("new") == [1]
+    assert node.post("/delete_object", {"keys": ["new"]}).json == ["new"]
+    assert node.box.get("new") is None
+
+    created = node.post(
+        "/create_process", {"process_name": "side", "env_vars": {"SIDE": "1"}, "python": sys.executable}
+    )
+    assert created.status == 200, created.body
+    assert node.post("/env_vars", {"process_name": "side", "env_vars": {"SIDE": "2"}}).status == 200
+    ran = node.post("/run_bash", {"command": "echo $SIDE", "process": "side", "require_outputs": True})
+    assert '"2\\n"' in ran.body.decode()
+    assert node.post("/kill_process", {"process_name": "side"}).status == 200
+    assert "side" not in node.box.list_processes()

@@ -24,9 +24,10 @@ from roundhouse._worker.services import Service
 from roundhouse.exceptions import CallCancelled
 
 _DEPTH_MAX = 40
+_BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 _BYTES = {
     "type": "object",
-    "properties": {"$bytes": {"type": "string", "contentEncoding": "base64"}},
+    "properties": {"$bytes": {"type": "string", "contentEncoding": "base64", "pattern": _BASE64}},
     "required": ["$bytes"],
     "additionalProperties": False,
 }
@@ -36,8 +37,10 @@ _REF = {
     # Under `properties` many a reader would take it for a reference to another schema.
     "patternProperties": {"^\\$ref$": {"type": "string"}},
     "required": ["$ref"],
+    "additionalProperties": False,
 }
-_NUMBERS_NESTED = {"type": "array", "description": "An array, as nested lists, rows first."}
+# Generators of clients want `items` of every array.
+_NUMBERS_NESTED = {"type": "array", "items": {}, "description": "An array, as nested lists, rows first."}
 
 _PLAIN: dict[Any, dict[str, Any]] = {
     int: {"type": "integer"},
@@ -97,7 +100,7 @@ def of_parameters(known: hints.Parameters) -> dict[str, Any]:
             continue
         if parameter.kind is parameter.VAR_POSITIONAL:
             # By HTTP the rest of the positional arguments stands under this key.
-            schema["properties"]["*"] = {"type": "array", "description": "Positional arguments."}
+            schema["properties"]["*"] = {"type": "array", "items": {}, "description": "Positional arguments."}
             continue
         each = made.of(parameter.annotation)
         if parameter.default is parameter.empty:
@@ -168,10 +171,7 @@ class _Schemas:
         if kind is tuple:
             return self._tuple(arguments)
         if kind in (*convert.LISTS, *convert.SETS, frozenset, collections.deque):
-            made: dict[str, Any] = {"type": "array"}
-            item = self.of(arguments[0]) if arguments else {}
-            if item:
-                made["items"] = item
+            made: dict[str, Any] = {"type": "array", "items": self.of(arguments[0]) if arguments else {}}
             if self._results and (kind in convert.SETS or kind is frozenset):
                 made["uniqueItems"] = True
             return made
@@ -233,7 +233,7 @@ class _Schemas:
 
     def _tuple(self, arguments: tuple[Any, ...]) -> dict[str, Any]:
         if not arguments:
-            return {"type": "array"}
+            return {"type": "array", "items": {}}
         if arguments[-1] is Ellipsis:
             return {"type": "array", "items": self.of(arguments[0])}
         if arguments == ((),):

@@ -1,0 +1,71 @@
+"""schemathesis asks a real node what its OpenAPI documents allow and forbid, and finds nothing.
+
+It uses a token of scope `call`. All that runs code, starts or ends something (`runCommands`, `deployService`,
+`createProcess`, and whatever else wants more) is asked as well, and has to be refused: no random input is ever run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import checked_subjects as subjects
+import pytest
+import roundhouse as rh
+
+HERE = Path(__file__).resolve().parent
+# Left out: `ignored_auth` asks each time with a wrong token as well, which the node answers ever more slowly
+# (test_http_bad_input.py has that); of a path with a method in it the node does not know, before it asks the worker,
+# whether that is readonly, so OPTIONS there tells of GET (`allow_header_conformance`).
+LEFT_OUT = "ignored_auth,allow_header_conformance"
+
+
+class Door:
+    def __init__(self, box: rh.Cluster) -> None:
+        self.box = box
+        self.url = box.listen().url
+        self.token = box.create_token("schemathesis")
+
+    def find(self, document: str, folder: Path, examples: int, *more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                str(Path(sys.executable).parent / "schemathesis"), "--no-color", "run", self.url + document,
+                "--header", f"Authorization: Bearer {self.token}",
+                "--phases", "examples,coverage,fuzzing", "--max-examples", str(examples),
+                "--generation-deterministic", "--exclude-checks", LEFT_OUT, "--continue-on-failure", "--no-shrink",
+                "--request-timeout", "60", *more,
+            ],
+            cwd=folder, env=os.environ | {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE)},
+            capture_output=True, text=True, timeout=200,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def door() -> Iterator[Door]:
+    with rh.compute("schemathesis") as box:
+        for function in (subjects.scale, subjects.tally, subjects.countdown, subjects.mirror, subjects.later):
+            rh.function(function).to(box)
+        rh.cls(subjects.Switch).to(box)(name="switch")
+        yield Door(box)
+
+
+def expect_nothing_found(done: subprocess.CompletedProcess[str], tested: int) -> None:
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert f"Tested: {tested}" in done.stdout, done.stdout[-2000:]
+
+
+def test_the_document_of_a_service(door: Door, tmp_path: Path) -> None:
+    expect_nothing_found(door.find("/v1/services/switch/openapi.json", tmp_path, 25), tested=3)
+    assert {service["name"] for service in door.box.status()["services"]} >= {"switch", "Switch"}
+
+
+def test_the_document_of_the_node(door: Door, tmp_path: Path) -> None:
+    before = {service["name"] for service in door.box.status()["services"]}
+    done = door.find("/v1/openapi.json", tmp_path, 20)
+    assert {service["name"] for service in door.box.status()["services"]} == before
+    assert door.box.status()["processes"] == {}
+    assert "Authentication failed" in done.stdout  # What wants more than `call` was asked too.
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
