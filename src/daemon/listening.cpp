@@ -123,6 +123,7 @@ Result<Listening::Wanted> Listening::check(const Json& request) const {
 Result<std::shared_ptr<Listening::Open>> Listening::open(const Wanted& wanted) const {
     std::vector<std::string> names = names_for(wanted.host, wanted.names);
     std::optional<net::TlsServer> tls;
+    std::string shown;
     if (wanted.tls) {
         net::Certificate certificate{wanted.certificate, wanted.key};
         if (certificate.certificate_path.empty()) {
@@ -131,6 +132,7 @@ Result<std::shared_ptr<Listening::Open>> Listening::open(const Wanted& wanted) c
             RH_TRY(const std::vector<std::string> more, net::names_in(certificate.certificate_path));
             names.insert(names.end(), more.begin(), more.end());
         }
+        RH_TRY(shown, net::certificates_in(certificate.certificate_path));
         RH_TRY(tls, net::TlsServer::make(certificate.certificate_path, certificate.key_path));
     }
     // The port as the very last: nothing may fail behind it.
@@ -138,7 +140,7 @@ Result<std::shared_ptr<Listening::Open>> Listening::open(const Wanted& wanted) c
     const std::uint16_t port = listener.port();
     const std::string url = fmt::format("{}://{}:{}", wanted.tls ? "https" : "http", net::bracketed(names.front()), port);
     std::for_each(names.begin(), names.end(), lower);
-    auto door = std::make_shared<net::Door>(net::Door{wanted.tls, wanted.runhouse, port, std::move(names)});
+    auto door = std::make_shared<net::Door>(net::Door{wanted.tls, wanted.runhouse, port, std::move(names), std::move(shown)});
     auto opened = std::make_shared<Open>(Open{wanted, std::move(listener), std::move(tls), std::move(door), url});
     opened->wanted.port = port;
     return opened;

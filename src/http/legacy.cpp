@@ -16,6 +16,7 @@ using net::asio::awaitable;
 namespace {
 
 constexpr std::array<std::string_view, 6> k_envelope{"data", "serialization", "run_name", "stream_logs", "save", "remote"};
+const Fields k_object_fields{"key", "serialized_data", "serialization", "process_name"};
 const Fields k_rename_fields{"key", "new_key"};
 const Fields k_delete_fields{"keys"};
 const Fields k_create_process_fields{"process_name", "name", "env_vars", "exist_ok", "python", "command", "env", "cwd", "cpus", "gpus", "memory", "compute", "runtime_env"};
@@ -152,14 +153,8 @@ awaitable<void> serve_short(Exchange& exchange, std::vector<std::string> names) 
         co_return;
     }
     Try<Envelope> envelope = read_envelope(as_text(body->text.view()), accept);
-    Try<> may;
-    if (envelope && envelope->options.remote) {
-        const Result<void> allowed = exchange.principal.may(daemon::Scope::deploy, "to keep an object on the node");
-        if (!allowed) may = refuse(Refusal(allowed.error()));
-    }
-    if (!envelope) may = refuse(envelope.error());
-    if (!may) {
-        co_await exchange.answer.refuse(may.error());
+    if (!envelope) {
+        co_await exchange.answer.refuse(envelope.error());
         co_return;
     }
     if (envelope->wrapped && !envelope->options.remote) {
@@ -195,6 +190,38 @@ awaitable<void> serve_get_object(Exchange& exchange, std::vector<std::string>) {
         co_return;
     }
     co_await serve_object(exchange, std::move(names));
+}
+
+awaitable<void> serve_certificate(Exchange& exchange, std::vector<std::string>) {
+    const net::Door* const door = exchange.connection.door();
+    if (door == nullptr || door->certificate.empty()) {
+        Refusal refusal(Error(Code::not_found, "this connection has no TLS, and so no certificate"));
+        co_await exchange.answer.refuse(std::move(refusal));
+        co_return;
+    }
+    co_await exchange.answer.whole(200, "application/x-pem-file", door->certificate);
+}
+
+awaitable<void> serve_post_object(Exchange& exchange, std::vector<std::string>) {
+    const Try<Json> read = co_await read_object(exchange, k_object_fields);
+    if (!read) {
+        co_await exchange.answer.refuse(read.error());
+        co_return;
+    }
+    const std::string how = read->value("serialization", Json()).is_string() ? text_of(*read, "serialization") : "json";
+    Json value = read->value("serialized_data", Json());
+    Try<> checked;
+    if (how != "json" && how != "none") checked = refuse(400, fmt::format("the serialization \"{:.32}\" is not understood here: \"json\" and \"none\" are", how));
+    if (checked && how == "json") {
+        // A JSON text inside the JSON.
+        if (value.is_string()) value = Json::parse(text_of(*read, "serialized_data"), nullptr, false);
+        if (value.is_discarded()) checked = refuse(400, "\"serialized_data\" is not JSON: with \"serialization\": \"none\" it is the value itself");
+    }
+    if (!checked) {
+        co_await exchange.answer.refuse(checked.error());
+        co_return;
+    }
+    co_await put_value(exchange, text_of(*read, "key"), text_of(*read, "process_name"), of_text(dump(value)));
 }
 
 awaitable<void> serve_rename(Exchange& exchange, std::vector<std::string>) {

@@ -19,6 +19,8 @@ net::asio::awaitable<void> serve_short(Exchange& exchange, std::vector<std::stri
 net::asio::awaitable<void> serve_old_check(Exchange& exchange, std::vector<std::string> names);
 net::asio::awaitable<void> serve_keys(Exchange& exchange, std::vector<std::string> names);
 net::asio::awaitable<void> serve_get_object(Exchange& exchange, std::vector<std::string> names);
+net::asio::awaitable<void> serve_certificate(Exchange& exchange, std::vector<std::string> names);
+net::asio::awaitable<void> serve_post_object(Exchange& exchange, std::vector<std::string> names);
 net::asio::awaitable<void> serve_rename(Exchange& exchange, std::vector<std::string> names);
 net::asio::awaitable<void> serve_delete_objects(Exchange& exchange, std::vector<std::string> names);
 net::asio::awaitable<void> serve_old_create_process(Exchange& exchange, std::vector<std::string> names);

@@ -204,15 +204,23 @@ awaitable<void> serve_put(Exchange& exchange, std::vector<std::string> names) {
     } else if (checked) {
         checked = refuse(415, fmt::format("an object is application/json, application/x-npy, application/octet-stream or text, not \"{:.64}\"", type));
     }
-    Json wanted = Json::object();
-    if (request.count("roundhouse-python") != 0) wanted["python"] = std::string(request.header("roundhouse-python"));
-    Try<Json> start = start_request(wanted);
-    if (checked && !start) checked = refuse(start.error());
     if (!checked) {
         co_await exchange.answer.refuse(checked.error());
         co_return;
     }
-    Json deployment = named(names[0]);
+    co_await put_value(exchange, std::move(names[0]), std::move(process), std::move(value));
+}
+
+awaitable<void> put_value(Exchange& exchange, std::string key, std::string process, Arguments value) {
+    const Request& request = exchange.request;
+    Json wanted = Json::object();
+    if (request.count("roundhouse-python") != 0) wanted["python"] = std::string(request.header("roundhouse-python"));
+    Try<Json> start = start_request(wanted);
+    if (!start) {
+        co_await exchange.answer.refuse(start.error());
+        co_return;
+    }
+    Json deployment = named(key);
     deployment["kind"] = "object";
     deployment["source"] = Json::object();
     deployment["encoding"] = static_cast<int>(Encoding::json);
@@ -221,9 +229,9 @@ awaitable<void> serve_put(Exchange& exchange, std::vector<std::string> names) {
     Asked asked = co_await deploy(running, std::move(*start), std::move(deployment), std::move(value));
     if (asked.ok()) {
         asked.value = Json::object();
-        asked.value["$ref"] = names[0];
+        asked.value["$ref"] = key;
     }
-    co_await answer_asked(exchange, 201, asked, located("/v1/objects/", names[0]));
+    co_await answer_asked(exchange, 201, asked, located("/v1/objects/", key));
 }
 
 // --- processes -----------------------------------------------------------------------------------------------------

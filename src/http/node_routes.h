@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "http/arguments.h"
 #include "http/exchange.h"
 
 namespace rh::http {
@@ -23,5 +24,9 @@ net::asio::awaitable<void> serve_processes(Exchange& exchange, std::vector<std::
 net::asio::awaitable<void> serve_create_process(Exchange& exchange, std::vector<std::string> names);
 net::asio::awaitable<void> serve_kill_process(Exchange& exchange, std::vector<std::string> names);
 net::asio::awaitable<void> serve_run(Exchange& exchange, std::vector<std::string> names);
+
+
+// Keeps the value (encoding JSON, with its raw parts) under that key, in a process of that name or a worker of its own.
+net::asio::awaitable<void> put_value(Exchange& exchange, std::string key, std::string process, Arguments value);
 
 }  // namespace rh::http

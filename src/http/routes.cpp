@@ -64,6 +64,8 @@ const Route k_routes[] = {
     {"GET", "/keys", serve_keys, Scope::call, "to list services"},
     {"GET", "/processes", serve_processes, Scope::call, "to list processes"},
     {"GET", "/object", serve_get_object, {}, ""},
+    {"POST", "/object", serve_post_object, Scope::deploy, "to keep an object"},
+    {"GET", "/cert", serve_certificate, {}, "", true},
     {"POST", "/rename", serve_rename, Scope::deploy, "to rename a service"},
     {"POST", "/delete_object", serve_delete_objects, Scope::deploy, "to delete objects"},
     {"POST", "/create_process", serve_old_create_process, Scope::deploy, "to create a process"},
@@ -117,13 +119,22 @@ struct Found {
     std::string allowed;  // methods that the path has
 };
 
-Found find(const Request& request) {
+bool may_get(const Exchange& exchange, const std::vector<std::string>& names) {
+    const std::optional<daemon::MethodFacts> facts = exchange.api.method(names[0], names.size() > 1 ? names[1] : "");
+    return (exchange.connection.door() != nullptr && exchange.connection.door()->runhouse) || (facts && facts->readonly);
+}
+
+Found find(const Exchange& exchange) {
+    const Request& request = exchange.request;
     Found found;
     const std::string_view method = request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
     for (const Route& route : k_routes) {
         std::optional<std::vector<std::string>> names = match(route.pattern, request.path);
         // What begins like a route of the node's own is never somebody's service.
         if (!names || (route.pattern.starts_with("/*") && is_own(request.path.front()))) continue;
+        // What a GET may not call has none.
+        const bool calls = route.serve == call_method || route.serve == serve_short;
+        if (calls && route.method == "GET" && method != "GET" && !may_get(exchange, *names)) continue;
         // A method of such a name has its canonical route.
         if (route.pattern == "/*/*" && (request.path.back() == "docs" || request.path.back() == "openapi.json")) continue;
         if (found.allowed.find(route.method) == found.allowed.npos) found.allowed += fmt::format("{}{}", found.allowed.empty() ? "" : ", ", route.method);
@@ -142,7 +153,7 @@ awaitable<void> serve(Exchange& exchange) {
     Try<> checked = check_site(exchange.connection, request);
     Found found;
     if (checked) {
-        found = find(request);
+        found = find(exchange);
         const bool open = found.route != nullptr && found.route->open;
         Try<daemon::Principal> known = co_await let_in(exchange.api, exchange.connection, request, open);
         if (known) {

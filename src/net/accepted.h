@@ -28,6 +28,7 @@ struct Door {
 
     // Whether that value of a request's Host header means this door. A page of another site cannot make a browser send such a one.
     bool is_named(std::string_view host_header) const;
+    std::string certificate;  // what the peer was shown, as PEM; empty without TLS
 };
 
 struct Accepted {

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <openssl/crypto.h>
 #include <openssl/ec.h>
@@ -206,6 +208,21 @@ Result<std::vector<std::string>> names_in(const std::string& certificate_path) {
     begin_openssl();
     RH_TRY(const Cert certificate, read_certificate(certificate_path));
     return names_of(certificate.get());
+}
+
+Result<std::string> certificates_in(const std::string& path) {
+    constexpr std::string_view k_begin = "-----BEGIN CERTIFICATE-----";
+    constexpr std::string_view k_end = "-----END CERTIFICATE-----";
+    std::ifstream file(path);
+    const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    std::string found;
+    for (std::size_t at = text.find(k_begin); at != text.npos; at = text.find(k_begin, at + 1)) {
+        const std::size_t end = text.find(k_end, at);
+        if (end == text.npos) break;
+        found += text.substr(at, end + k_end.size() - at) + "\n";
+    }
+    if (found.empty()) return fail(Code::io, fmt::format("there is no certificate to be read in {}", path));
+    return found;
 }
 
 std::string sha256(std::string_view bytes) {

@@ -26,6 +26,9 @@ Result<std::string> pin_of(x509_st* certificate);
 // The host names and addresses that the certificate in that file is for.
 Result<std::vector<std::string>> names_in(const std::string& certificate_path);
 
+// The certificates in that file as PEM, and nothing else that may stand in it.
+Result<std::string> certificates_in(const std::string& path);
+
 // SHA-256, for secrets that are themselves random.
 std::string sha256(std::string_view bytes);
 // RFC 4648, with padding; `for_urls`: "-" and "_" instead of "+" and "/", and no padding.

@@ -137,6 +137,8 @@ ROWS: dict[str, str] = {
     "`GET /check`": HTTP + "test_what_runhouse_sent_is_still_understood",
     "`GET /keys`": HTTP + "test_what_runhouse_sent_is_still_understood",
     "`GET /status`": HTTP + "test_runhouses_routes",
+    "`GET /cert`": "tests/doors/test_curl.py::test_the_certificate_is_there_for_all",
+    "`POST /object`": HTTP + "test_runhouses_routes",
     "`POST /rename`, `/delete_object`": HTTP + "test_runhouses_routes",
     "`POST /create_process`, `/kill_process`, `/env_vars`, `/run_bash`": HTTP + "test_runhouses_routes",
     "`/{key}/openapi.json`, `/{key}/docs`": HTTP + "test_documents",

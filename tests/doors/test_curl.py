@@ -105,6 +105,17 @@ def test_a_call(shell: Shell) -> None:
     assert shell.curl("--json", '{"x": 21}', "URL/double/call") == "42"
 
 
+def test_the_certificate_is_there_for_all(shell: Shell) -> None:
+    status, body = shell.status("URL/cert", token=None)
+    if not shell.listener.tls:
+        assert status == 404
+        return
+    assert status == 200
+    shown = ssl.get_server_certificate((shell.listener.host, shell.listener.port))
+    assert ssl.PEM_cert_to_DER_cert(body) == ssl.PEM_cert_to_DER_cert(shown)
+    assert "KEY" not in body
+
+
 def test_a_deploy_wants_its_scope(shell: Shell, box: rh.Cluster) -> None:
     file = shell.folder / "deploy.json"
     file.write_text(json.dumps({"name": "greet", "callable": "greet", "text": FILE, "python": sys.executable}))
@@ -173,6 +184,7 @@ BODIES: dict[str, Any] = {
     "/v1/processes": {"name": "intruder"},
     "/create_process": {"process_name": "intruder"},
     "/kill_process": {"process_name": "double"},
+    "/object": {"key": "intruder", "serialized_data": "1"},
     "/rename": {"key": "double", "new_key": "intruder"},
     "/delete_object": {"keys": []},
     "/env_vars": {"env_vars": {"INTRUDER": "1"}},
@@ -193,7 +205,7 @@ def targets() -> list[str]:
 
 def test_the_routes_were_found() -> None:
     assert len(ROUTES) > 35
-    assert {("GET", "/v1/check"), ("GET", "/docs"), ("GET", "/*/docs"), ("GET", "/check")} == OPEN
+    assert {("GET", "/v1/check"), ("GET", "/docs"), ("GET", "/*/docs"), ("GET", "/check"), ("GET", "/cert")} == OPEN
 
 
 class Asker:

@@ -215,6 +215,8 @@ def test_runhouses_routes(node: Node) -> None:
     answer = node.post("/add/call", {"data": "", "serialization": "pickle"})
     assert answer.status == 400
     assert "application/x-pickle" in answer.json["error"]["message"]
+    refused = node.ask("DELETE", "/add/call")
+    assert (refused.status, refused.headers["allow"]) == (405, "POST")
     assert node.ask("GET", "/add/call?a=1").status == 405
     assert node.ask("GET", "/status").json["pid"] == node.box.status()["pid"]
 
@@ -223,6 +225,20 @@ def test_runhouses_routes(node: Node) -> None:
     assert node.box.get("new") == [1]
     assert node.post("/delete_object", {"keys": ["new"]}).json == ["new"]
     assert node.box.get("new") is None
+
+    for key, given in (
+        ("text-of-json", {"serialized_data": '[1, {"a": null}]'}),
+        ("itself", {"serialized_data": [1, {"a": None}], "serialization": "none"}),
+    ):
+        put = node.post("/object", {"key": key, **given}, **{"Roundhouse-Python": sys.executable})
+        assert (put.status, put.json) == (201, {"$ref": key}), put.body
+        assert node.box.get(key) == [1, {"a": None}]
+    assert node.post("/object", {"key": "bad", "serialized_data": "[1,"}).status == 400
+    assert node.post("/object", {"key": "bad", "serialized_data": "", "serialization": "pickle"}).status == 400
+    assert node.ask("GET", "/cert").status == 404  # a Unix socket has none
+    kept = node.post("/add/call", {"data": {"args": [20, 22]}, "remote": True})
+    assert (kept.status, list(kept.json)) == (201, ["$ref"])
+    assert node.box.get(kept.json["$ref"]) == 42
 
     created = node.post(
         "/create_process", {"process_name": "side", "env_vars": {"SIDE": "1"}, "python": sys.executable}

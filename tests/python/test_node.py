@@ -39,7 +39,7 @@ def test_calls_go_where_the_fewest_are(box: rh.Cluster, client: Client) -> None:
 
 
 def test_one_of_several_workers_dies(box: rh.Cluster, client: Client) -> None:
-    name = deploy(box, count=2)
+    name = deploy(box, count=2, env={"RAW_DELAY": "2"})
     dying = client.call(name, "die")
     assert code_of(client.result(dying)) == "worker_died"
     pids = set()
