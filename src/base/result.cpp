@@ -30,6 +30,31 @@ std::string_view code_name(Code code) {
     return "unknown";
 }
 
+std::string_view code_type(Code code) {
+    switch (code) {
+        case Code::not_found: return "NotFound";
+        case Code::invalid_name: return "InvalidName";
+        case Code::name_taken: return "NameTaken";
+        case Code::bad_arguments: return "WrongArguments";
+        case Code::not_serializable: return "NotSerializable";
+        case Code::limit_exceeded: return "LimitExceeded";
+        case Code::not_allowed: return "NotAllowed";
+        case Code::worker_died: return "WorkerDied";
+        case Code::node_lost: return "NodeLost";
+        case Code::cancelled: return "CallCancelled";
+        case Code::timeout: return "CallTimeout";
+        case Code::launch_failed: return "LaunchError";
+        case Code::setup_failed: return "SetupError";
+        case Code::protocol: return "ProtocolError";
+        case Code::out_of_memory: return "OutOfMemory";
+        case Code::unsupported: return "Unsupported";
+        case Code::io: return "OSError";
+        case Code::unknown:
+        case Code::internal: return "InternalError";
+    }
+    return "InternalError";
+}
+
 Code code_from_number(std::uint32_t number) {
     constexpr auto k_last = static_cast<std::uint32_t>(Code::unsupported);
     return number <= k_last ? static_cast<Code>(number) : Code::unknown;

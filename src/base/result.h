@@ -38,6 +38,8 @@ enum class Code : std::uint16_t {  // never renumber
 
 // The stable lower-case word for a code, as JSON and log lines show it.
 std::string_view code_name(Code code);
+// What an error of that code is called where errors have types: "NotFound", as over HTTP and on the command line.
+std::string_view code_type(Code code);
 // The inverse for numbers off the wire: anything this build does not know is Code::unknown.
 Code code_from_number(std::uint32_t number);
 

@@ -21,6 +21,9 @@ TEST(Code, EachHasAWordAndANumberThatComesBack) {
     EXPECT_EQ(words.size(), 19u);
     EXPECT_EQ(code_from_number(19), Code::unknown);
     EXPECT_EQ(code_from_number(0xffffffff), Code::unknown);
+    EXPECT_EQ(code_type(Code::not_found), "NotFound");
+    EXPECT_EQ(code_type(Code::protocol), "ProtocolError");
+    EXPECT_EQ(code_type(static_cast<Code>(999)), "InternalError");
     EXPECT_EQ(code_name(static_cast<Code>(999)), "unknown");
 }
 

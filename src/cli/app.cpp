@@ -92,29 +92,6 @@ bool is_usage(const Error& error) {
     return std::any_of(error.context.begin(), error.context.end(), [](const auto& fact) { return fact.first == "usage"; });
 }
 
-// The names that the same errors have in Python.
-std::string_view type_of(Code code) {
-    switch (code) {
-        case Code::not_found: return "NotFound";
-        case Code::invalid_name: return "InvalidName";
-        case Code::name_taken: return "NameTaken";
-        case Code::bad_arguments: return "WrongArguments";
-        case Code::not_serializable: return "NotSerializable";
-        case Code::limit_exceeded: return "LimitExceeded";
-        case Code::not_allowed: return "NotAllowed";
-        case Code::worker_died: return "WorkerDied";
-        case Code::node_lost: return "NodeLost";
-        case Code::cancelled: return "CallCancelled";
-        case Code::timeout: return "CallTimeout";
-        case Code::launch_failed: return "LaunchError";
-        case Code::setup_failed: return "SetupError";
-        case Code::out_of_memory: return "OutOfMemory";
-        case Code::unsupported: return "Unsupported";
-        case Code::internal: return "InternalError";
-        default: return "RoundhouseError";
-    }
-}
-
 std::string_view plain_type(std::string_view type) { return type.starts_with("builtins.") ? type.substr(9) : type; }
 
 std::string error_json(const Error& error) {
@@ -123,7 +100,7 @@ std::string error_json(const Error& error) {
     for (const auto& [key, value] : error.context) {
         if (key != "raised" && key != "traceback" && key != "usage") facts[key] = value;
     }
-    const Json told{{"type", raised ? plain_type(error.fact("raised")) : type_of(error.code)}, {"code", raised ? "raised" : is_usage(error) ? "usage" : code_name(error.code)},
+    const Json told{{"type", raised ? plain_type(error.fact("raised")) : code_type(error.code)}, {"code", raised ? "raised" : is_usage(error) ? "usage" : code_name(error.code)},
                     {"message", error.message}, {"traceback", raised ? Json(std::string(error.fact("traceback"))) : Json()}, {"facts", facts}};
     return Json{{"error", told}}.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }

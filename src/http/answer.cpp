@@ -14,38 +14,12 @@ namespace {
 
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
-// The names of our errors' types, as Python has them.
-std::string_view type_of(Code code) {
-    switch (code) {
-        case Code::not_found: return "NotFound";
-        case Code::invalid_name: return "InvalidName";
-        case Code::name_taken: return "NameTaken";
-        case Code::bad_arguments: return "WrongArguments";
-        case Code::not_serializable: return "NotSerializable";
-        case Code::limit_exceeded: return "LimitExceeded";
-        case Code::not_allowed: return "NotAllowed";
-        case Code::worker_died: return "WorkerDied";
-        case Code::node_lost: return "NodeLost";
-        case Code::cancelled: return "CallCancelled";
-        case Code::timeout: return "CallTimeout";
-        case Code::launch_failed: return "LaunchError";
-        case Code::setup_failed: return "SetupError";
-        case Code::protocol: return "ProtocolError";
-        case Code::out_of_memory: return "OutOfMemory";
-        case Code::unsupported: return "Unsupported";
-        case Code::io: return "OSError";
-        case Code::unknown:
-        case Code::internal: return "InternalError";
-    }
-    return "InternalError";
-}
-
 }  // namespace
 
 std::string error_object(const Error& error) {
     Json facts = Json::object();
     for (const auto& [key, value] : error.context) facts[key] = value;
-    return dump({{"type", type_of(error.code)}, {"code", code_name(error.code)}, {"message", error.message}, {"facts", facts}});
+    return dump({{"type", code_type(error.code)}, {"code", code_name(error.code)}, {"message", error.message}, {"facts", facts}});
 }
 
 std::string raised_object(const Raised& raised) {
