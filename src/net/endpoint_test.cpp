@@ -60,7 +60,7 @@ TEST(Endpoint, Loopback) {
 }
 
 TEST(Door, KnowsItsOwnNames) {
-    const Door door{true, false, 443, {"127.0.0.1", "localhost", "::1", "*.given.example"}, nullptr};
+    const Door door{true, false, 443, {"127.0.0.1", "localhost", "::1", "*.given.example"}, {}};
     for (const char* host : {"127.0.0.1", "127.0.0.1:443", "localhost:8443", "LocalHost", "[::1]:443", "[::1]", "a.given.example", "A.Given.Example:1"}) EXPECT_TRUE(door.is_named(host)) << host;
     for (const char* host : {"", ":443", "localhost:", "localhost:x", "localhost:99999", "evil.example", "localhost.evil.example", "given.example", "a.b.given.example", ".given.example",
                              "127.0.0.1:443:443", "localhost ", "localhost/", "*.given.example.evil"})
