@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -78,7 +79,8 @@ def world() -> Iterator[World]:
     yield made
     left = made.processes()
     for process in left:
-        os.kill(process, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # It went meanwhile.
+            os.kill(process, signal.SIGKILL)
     shutil.rmtree(folder, ignore_errors=True)
     assert left == [], "processes were still there after the last test"
 
