@@ -148,6 +148,33 @@ def test_who_sends_a_body_slowly_holds_up_nobody(node: Node) -> None:
         assert slow.recv(1000).endswith(b"6")
 
 
+def test_who_stops_sending_is_hung_up_on(node: Node) -> None:
+    """A head after 10 s, without a word, and a body after 30 s; a call that had begun ends with it."""
+    before = node.calls_in_flight()
+    with (
+        socket.socket(socket.AF_UNIX) as head,
+        socket.socket(socket.AF_UNIX) as small,
+        socket.socket(socket.AF_UNIX) as big,
+    ):
+        for peer, data in (
+            (head, b"GET /v1/check HTTP/1.1\r\nHo"),
+            (small, (ADD + "Content-Length: 5\r\n\r\n[1").encode()),
+            (big, (DESCRIBE + "Content-Length: 9000000\r\n\r\n").encode() + b"x" * 3_000_000),
+        ):
+            peer.settimeout(60)
+            peer.connect(node.path)
+            peer.sendall(data)
+        wait_until(lambda: node.calls_in_flight() == before + 1, "the beginning of the call whose body streams")
+        assert node.post("/v1/services/add", [1, 1]).json == 2
+        assert head.recv(1000) == b""
+        for peer in (small, big):
+            heard = peer.recv(1000)
+            assert status_of(heard) == 408
+            assert b'"code":"timeout"' in heard
+            assert peer.recv(1000) == b""
+    wait_until(lambda: node.calls_in_flight() == before, "the end of the unfinished call")
+
+
 def test_over_tcp_a_request_needs_a_token_and_the_right_site(node: Node) -> None:
     listener = node.box._link.ask_node("listen", {"host": "127.0.0.1", "port": 0})
     token = node.box._link.ask_node("token_create", {"name": "caller", "scope": "call"})["token"]
