@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Where a cluster listens: ``url`` ("https://10.0.0.7:32300"), ``host``, ``port``, ``tls``, and the ``pin`` by
-    which clients know it (None without TLS).
+    """Where a cluster listens: ``url`` ("https://10.0.0.7:32300"), ``host``, ``port``, ``tls``, the ``pin`` by which
+    clients know it, and its ``certificate`` as PEM (both None without TLS).
 
     >>> import roundhouse as rh
     >>> box = rh.compute("example").up_if_not()
@@ -23,7 +23,7 @@ class Listener:
     >>> box.unlisten()
     """
 
-    __slots__ = ("host", "pin", "port", "tls", "url")
+    __slots__ = ("certificate", "host", "pin", "port", "tls", "url")
 
     def __init__(self, described: dict[str, Any]) -> None:
         self.url: str = described["url"]
@@ -31,6 +31,7 @@ class Listener:
         self.port: int = described["port"]
         self.tls: bool = described["tls"]
         self.pin: str | None = described["pin"]
+        self.certificate: str | None = described.get("certificate")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Listener) and (self.url, self.pin) == (other.url, other.pin)
@@ -108,6 +109,30 @@ class Doors(Objects):
         """Where the cluster listens besides its socket; None where it does not."""
         described = self._ask("listening", {})
         return Listener(described) if described else None
+
+    def download_cert(self, path: str | None = None) -> str:
+        """Writes the certificate of the cluster's TLS port to a file, and returns that file's path: for programs that
+        know no pins (``curl --cacert``). Without ``path`` it is NAME.pem in the current folder.
+
+        NotFound where the cluster does not listen, or not by TLS.
+
+        >>> import roundhouse as rh, tempfile
+        >>> box = rh.compute("example").up_if_not()
+        >>> listener = box.listen(tls=True)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     open(box.download_cert(f"{folder}/box.pem")).readline()
+        '-----BEGIN CERTIFICATE-----\\n'
+        >>> box.unlisten()
+        """
+        listener = self.listening()
+        if listener is None or listener.certificate is None:
+            raise NotFound(
+                f"cluster {self.name!r} listens by no TLS, which a certificate is for. Try: listen(tls=True)"
+            )
+        path = f"{self.name}.pem" if path is None else path
+        with open(path, "w") as file:
+            file.write(listener.certificate)
+        return path
 
     def create_token(
         self,

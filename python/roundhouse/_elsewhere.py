@@ -32,7 +32,6 @@ INSTEAD = {
     "sync_secrets": _SAME_MACHINE + "its workers see the same files and, by set_process_env_vars(), the same variables",
     "connect_dask": "start a dask.distributed.LocalCluster in your program",
     "kill_dask": "close the dask client that you started",
-    "download_cert": "a local cluster is reached by a socket of this user's alone, without a certificate",
     "share": _DEN,
     "enable_den_auth": _DEN,
     "disable_den_auth": _DEN,

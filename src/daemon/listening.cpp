@@ -182,7 +182,7 @@ Result<void> Listening::unlisten() {
 Listening::Json Listening::description() const {
     if (open_ == nullptr) return Json::object();
     return {{"host", open_->wanted.host}, {"port", open_->wanted.port}, {"tls", open_->wanted.tls}, {"url", open_->url}, {"pin", open_->tls ? Json(open_->tls->pin()) : Json()},
-            {"runhouse", open_->wanted.runhouse}};
+            {"certificate", open_->tls ? Json(open_->door->certificate) : Json()}, {"runhouse", open_->wanted.runhouse}};
 }
 
 void Listening::restore() {

@@ -41,6 +41,7 @@ ROWS: dict[str, str] = {
     "`cluster.a_up()`, `cluster.a_up_if_not()`": CLUSTERS + "test_up_from_a_coroutine",
     "`cluster.start_server()`, `restart_server()`, `stop_server()`": CLUSTERS + "test_runhouses_server",
     "`cluster.endpoint()`": CLUSTERS + "test_what_a_local_cluster_has",
+    "`cluster.download_cert()`": DOORS + "test_curl_trusts_the_certificate_when_told_to",
     "`cluster.run_bash_over_ssh(...)`": "test_run_bash",
     "`cluster.is_connected()`, `disconnect()`": CLUSTERS + "test_a_connection_is_reopened",
     "`cluster.delete_configs()`": "test_saved_clusters",

@@ -264,13 +264,26 @@ def test_a_host_that_is_not_there() -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl_trusts_the_certificate_when_told_to(listener: Listener, box: rh.Cluster) -> None:
-    certificate = Path(box.state_folder) / "tls" / "certificate.pem"
-    command = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", str(certificate)]
+def test_curl_trusts_the_certificate_when_told_to(listener: Listener, there: rh.Cluster, tmp_path: Path) -> None:
+    certificate = there.download_cert(str(tmp_path / "certificate.pem"))
+    command = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", certificate]
     done = subprocess.run([*command, f"{listener.url}/"], capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout in ("401", "404"), done.stderr
     done = subprocess.run(["curl", "-sS", f"{listener.url}/"], capture_output=True, text=True, timeout=30, check=False)
     assert "self-signed" in done.stderr or "self signed" in done.stderr
+
+
+def test_a_certificate_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with rh.compute("certified") as box:
+        for _ in range(2):
+            with pytest.raises(rh.NotFound, match=r"Try: listen\(tls=True\)"):
+                box.download_cert()
+            assert box.listen().certificate is None
+        assert list(tmp_path.iterdir()) == []
+        listener = box.listen(tls=True)
+        assert box.download_cert() == "certified.pem"
+        assert Path("certified.pem").read_text() == listener.certificate == box.listening().certificate
 
 
 # Bytes that are none of its own.
