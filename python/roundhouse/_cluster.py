@@ -325,6 +325,14 @@ class Cluster(Doors, Elsewhere):
         """None: this version has no images."""
 
     @property
+    def conda_env_name(self) -> None:
+        """None: an image would have one."""
+
+    @property
+    def venv_path(self) -> None:
+        """None: an image would have one."""
+
+    @property
     def den_auth(self) -> bool:
         """False: it belonged to Runhouse's hosted service."""
         return False

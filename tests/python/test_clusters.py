@@ -320,8 +320,8 @@ def test_what_a_local_cluster_has(box: rh.Cluster) -> None:
     assert box.is_up()
     assert box.rns_address == f"~/{box.name}"
     assert box.creds_values == {}
-    assert box.image is None
     assert box.den_auth is False
+    assert box.image is box.conda_env_name is box.venv_path is None
 
 
 def test_a_connection_is_reopened(box: rh.Cluster) -> None:
