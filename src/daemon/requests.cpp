@@ -1,6 +1,15 @@
 #include "daemon/requests.h"
 
+#include <cmath>
+
 namespace rh::daemon {
+
+namespace {
+
+// Up to here each whole number is a double of its own.
+constexpr double k_exact_max = 9007199254740992.0;
+
+}  // namespace
 
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
@@ -22,10 +31,11 @@ Json parse_answer(const Body& body) {
 Result<std::uint64_t> amount(const Json& request, const char* key, std::uint64_t fallback, std::uint64_t most) {
     const auto found = request.find(key);
     if (found == request.end() || found->is_null()) return fallback;
-    // Not get<>(), which would cut 1.5 to 1 and wrap -1 around.
-    if (!found->is_number_unsigned() || found->get<std::uint64_t>() > most)
-        return fail(Code::bad_arguments, fmt::format("the field \"{}\" must be a whole number from 0 to {}", key, most));
-    return found->get<std::uint64_t>();
+    // Not get<>() alone, which would cut 1.5 to 1 and wrap -1 around. 2.0 is a whole number, however it is written.
+    if (found->is_number_unsigned() && found->get<std::uint64_t>() <= most) return found->get<std::uint64_t>();
+    const double real = found->is_number_float() ? found->get<double>() : -1;
+    if (real >= 0 && real <= k_exact_max && real == std::floor(real) && static_cast<std::uint64_t>(real) <= most) return static_cast<std::uint64_t>(real);
+    return fail(Code::bad_arguments, fmt::format("the field \"{}\" must be a whole number from 0 to {}", key, most));
 }
 
 Body control_body(const Json& request, const Body& attachments) {

@@ -98,7 +98,7 @@ Try<Json> start_request(const Json& wanted) {
         request["command"] = wanted["command"];
     } else {
         const Json python = wanted.value("python", Json("python3"));
-        if (!python.is_string()) return wrong("python", "the path or name of an interpreter");
+        if (!python.is_string() || python.get_ref<const std::string&>().empty()) return wrong("python", "the path or name of an interpreter");
         request["command"] = Json::array({python, "-m", "roundhouse._worker"});
     }
     Json env = own_environment();
