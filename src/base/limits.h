@@ -36,6 +36,9 @@ inline constexpr std::uint32_t k_inputs_per_call_max = 64;
 inline constexpr std::size_t k_calls_per_connection_max = 4096;
 inline constexpr std::size_t k_calls_per_worker_max = 4096;
 inline constexpr std::size_t k_connections_max = 4096;
+// Of those, TCP connections on which nobody has shown a token: whoever has none cannot take the places of those who have one, nor
+// of this machine's own.
+inline constexpr std::size_t k_strangers_max = 512;
 inline constexpr std::size_t k_services_max = 10'000;
 // Calls that wait for a worker that takes a dead one's place.
 inline constexpr std::size_t k_parked_calls_max = 256;

@@ -12,7 +12,15 @@ using net::asio::awaitable;
 Shared::Shared(const net::asio::any_io_executor& executor_in) : executor(executor_in), scratch(new std::byte[limits::k_read_buffer_bytes]), bell(executor_in) {}
 
 Connection::Connection(net::Accepted accepted, Shared& shared)
-    : stream_(std::move(accepted.stream)), peer_(std::move(accepted.peer)), door_(std::move(accepted.door)), shared_(shared), bell_(shared.executor), asked_(shared.executor) {}
+    : stream_(std::move(accepted.stream)), peer_(std::move(accepted.peer)), door_(std::move(accepted.door)), shared_(shared), bell_(shared.executor), asked_(shared.executor), stranger_(door_ != nullptr) {
+    if (stranger_) ++shared_.strangers;
+}
+
+Connection::~Connection() { welcome(); }
+
+void Connection::welcome() {
+    if (std::exchange(stranger_, false)) --shared_.strangers;
+}
 
 awaitable<void> Connection::read(std::shared_ptr<Connection> connection) {
     Connection& self = *connection;

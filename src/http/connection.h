@@ -27,12 +27,14 @@ struct Shared {
     std::uint64_t bytes_out = 0;
     std::map<int, std::uint64_t> answers;  // by status
     std::size_t connections = 0;
+    std::size_t strangers = 0;        // of those, the ones by TCP that have shown no token
     std::uint64_t waiting_bytes = 0;  // of bodies that are kept until they are whole
 };
 
 class Connection {
 public:
     Connection(net::Accepted accepted, Shared& shared);
+    ~Connection();
     Connection(const Connection&) = delete;
     Connection& operator=(const Connection&) = delete;
 
@@ -40,6 +42,8 @@ public:
     // Null: the Unix socket.
     const net::Door* door() const { return door_.get(); }
     Shared& shared() { return shared_; }
+    // A token came that this node knows.
+    void welcome();
 
     // The reader: runs until the connection ends. The pointer is shared with the coroutine that answers.
     static net::asio::awaitable<void> read(std::shared_ptr<Connection> connection);
@@ -84,6 +88,7 @@ private:
     net::Event bell_;
     net::Event asked_;
     Clock::time_point due_ = Clock::time_point::max();
+    bool stranger_;
     bool reading_ = false;
     bool writing_ = false;
     bool hung_up_ = false;

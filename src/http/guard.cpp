@@ -23,7 +23,7 @@ Try<> check_site(const Connection& connection, const Request& request) {
     return {};
 }
 
-awaitable<Try<daemon::Principal>> let_in(daemon::Api& api, const Connection& connection, const Request& request, bool open) {
+awaitable<Try<daemon::Principal>> let_in(daemon::Api& api, Connection& connection, const Request& request, bool open) {
     daemon::Principal principal;
     if (connection.door() == nullptr) {
         if (connection.peer().uid != ::geteuid()) {
@@ -47,7 +47,10 @@ awaitable<Try<daemon::Principal>> let_in(daemon::Api& api, const Connection& con
         if (lower(value.substr(0, k_scheme.size())) == k_scheme) token = std::string(value.substr(k_scheme.size()));
     }
     Result<daemon::Principal> known = co_await api.authenticate(std::move(token), connection.peer().address);
-    if (known) co_return std::move(*known);
+    if (known) {
+        connection.welcome();
+        co_return std::move(*known);
+    }
     Refusal refusal(known.error());
     if (refusal.error.code == Code::not_allowed) {
         refusal.status = 401;

@@ -75,7 +75,8 @@ awaitable<bool> Server::weather(Error error) {
 }
 
 void Server::begin(net::Accepted accepted) {
-    if (!api_.has_room() || connections_.size() + api_.connections() >= limits::k_connections_max) {
+    const bool crowded = accepted.door != nullptr && shared_.strangers >= limits::k_strangers_max;
+    if (crowded || !api_.has_room() || connections_.size() + api_.connections() >= limits::k_connections_max) {
         // One try: whoever does not read a short answer does not get it.
         static_cast<void>(accepted.stream->try_write(as_byte_view(k_full)));
         return;

@@ -5,10 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from contextlib import ExitStack
 
+import http_subjects
 import pytest
+import roundhouse as rh
 from http_asking import TIMEOUT, Answer, Node, ask_on, wait_until
 
+STRANGERS_MAX = 512  # limits::k_strangers_max
 ADD = "POST /v1/services/add HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 DESCRIBE = "POST /v1/services/describe HTTP/1.1\r\nHost: x\r\nContent-Type: application/octet-stream\r\n"
 
@@ -230,6 +234,40 @@ def test_over_tcp_a_request_needs_a_token_and_the_right_site(node: Node) -> None
         assert ask("POST", target, [1], **bearer(bound)).status == 403
     assert ask("GET", "/v1/services", **bearer(bound)).status == 403
     node.box._link.ask_node("unlisten", {})
+
+
+def test_whoever_has_no_token_takes_nobodys_place(node: Node) -> None:
+    listener = node.box.listen()
+    token = node.box.create_token("early")
+    headers = {"Authorization": f"Bearer {token}"}
+    place = (listener.host, listener.port)
+    early = http.client.HTTPConnection(*place, timeout=TIMEOUT)
+    assert ask_on(early, "POST", "/v1/services/add", [1], headers).json == 3
+    with ExitStack() as crowd:
+        for number in range(STRANGERS_MAX + 1):
+            peer = crowd.enter_context(socket.create_connection(place, timeout=TIMEOUT))
+            peer.setblocking(False)
+            # Some say nothing, some half a request, and some may ask what they ask.
+            peer.sendall((b"", b"GET /v1/che", b"GET /v1/check HTTP/1.1\r\nHost: localhost\r\n\r\n")[number % 3])
+        peer.settimeout(TIMEOUT)
+        assert status_of(peer.recv(1000)) == 503
+        assert node.post("/v1/services/add", [1, 1]).json == 2  # by the Unix socket
+        assert rh.function(http_subjects.add).to(node.box, name="late")(1, 2) == 3  # a worker found its place
+        assert ask_on(early, "POST", "/v1/services/add", [1], headers).json == 3
+
+    def is_let_in() -> bool:
+        late = http.client.HTTPConnection(*place, timeout=TIMEOUT)
+        try:
+            return ask_on(late, "POST", "/v1/services/add", [1], headers).status == 200
+        except OSError:  # Refused, and closed before the request was sent.
+            return False
+        finally:
+            late.close()
+
+    wait_until(is_let_in, "a place by TCP")
+    early.close()
+    node.box.unlisten()
+    node.box.revoke_token("early")
 
 
 def test_many_idle_connections_cost_little(node: Node) -> None:
