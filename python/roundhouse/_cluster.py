@@ -34,7 +34,7 @@ def compute(name: str, **arguments: Any) -> Cluster:
 
     ``num_cpus``, ``gpus`` and ``memory`` ("2GiB", or bytes) say how much of the machine it has to give to its workers
     once it is launched: a number, or "4+" for all of a machine that has as many. Without them it is what was saved
-    under that name, and else the machine. Of memory it is only counted what workers ask for; nothing enforces it yet.
+    under that name, and else the machine. What its workers take together beyond ``memory`` is ended: rh.OutOfMemory.
 
     With ``server_port`` (0: a free one), ``server_host``, ``ssl_keyfile`` or ``ssl_certfile`` it listens there once it
     is up, as ``listen`` says. With ``host``, ``server_port`` and ``server_connection_type`` "tls" (or "none", on
@@ -66,10 +66,6 @@ def compute(name: str, **arguments: Any) -> Cluster:
 
         return _reached.from_environment(name)
     asked = {size: given[size] for size in (*SIZES, *LISTENS) if size in given}
-    if "memory" in asked:
-        from roundhouse import _sizes
-
-        _sizes.warn_of_memory(f"rh.compute({name!r}, memory={asked['memory']!r})", stacklevel=3)
     saved = _registry.warned(lambda: _registry.find_cluster(name), None) or {}
     if "host" in saved and not asked:
         from roundhouse import _reached

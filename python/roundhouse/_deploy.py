@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 # What the program's own module is called, also where multiprocessing spawned this process.
 _PROGRAM = ("__main__", "__mp_main__")
 
-_told_of_memory = False
-
 
 class Placement:
     """Where and how a service is to live, as `.to(...)` was told."""
@@ -102,7 +100,6 @@ def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement, exist
     called = getattr(target, "__name__", None) or type(target).__name__
     name = placement.name if placement.name is not None else called.strip("<>")
     placement.check(kind, name)
-    _tell_of_memory(placement.memory)
     request: dict[str, Any] = {
         "name": name,
         "kind": kind,
@@ -139,7 +136,6 @@ def deploy_program(
     """Starts a program of another language there, and gives what it serves under that name a name on the cluster."""
     name = placement.name or callable_name
     placement.check(kind, name)
-    _tell_of_memory(placement.memory)
     link = cluster._link
     started = {"command": program.command, "env": {**os.environ, **program.env}, "cwd": folder()}
     request: dict[str, Any] = {
@@ -280,17 +276,3 @@ def folder() -> str:
         return os.getcwd()
     except FileNotFoundError:  # Deleted under us; the worker needs some folder.
         return "/"
-
-
-def _tell_of_memory(memory: int | None) -> None:
-    global _told_of_memory
-    if memory is None or _told_of_memory:
-        return
-    _told_of_memory = True
-    import warnings
-
-    warnings.warn(
-        f"memory={memory} bytes is recorded and counted against what the cluster has, but this version does not "
-        "enforce it: a worker that takes more is not stopped",
-        stacklevel=4,
-    )

@@ -151,8 +151,8 @@ class Function(Method[P, R]):
         It is known there as ``name`` (its own, unless given). Sending again replaces it; NameTaken when it has calls in
         flight or the name is an instance's, unless ``replace``. It gets ``workers`` processes of its own, each promised
         ``cpus``, ``gpus`` and ``memory``; with ``process`` (a name, or create_process's arguments in a dict) it joins
-        that one instead. ``max_concurrency`` calls run at once in each worker, ``max_queue`` wait; more are
-        LimitExceeded.
+        that one instead. A worker that takes more memory is ended, and its callers get OutOfMemory. ``max_concurrency``
+        calls run at once in each worker, ``max_queue`` wait; more are LimitExceeded.
         """
         placement = Placement(
             name if name is not None else self._called,

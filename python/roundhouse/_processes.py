@@ -31,7 +31,7 @@ class Processes(Node):
         """Makes a process in which services and objects can live together, and returns its name.
 
         ``env_vars`` is added to the caller's environment. ``compute`` may have ``CPU`` and ``GPU`` (whole numbers: as
-        many are the process's alone) and ``memory`` (counted, not enforced by this version). Nothing happens when the
+        many are the process's alone) and ``memory`` (more, and it is ended: rh.OutOfMemory). Nothing happens when the
         process is there and was made like that; NameTaken where it was made otherwise.
 
         >>> import roundhouse as rh
@@ -196,10 +196,6 @@ class Processes(Node):
     ) -> dict[str, Any]:
         from roundhouse import _deploy
 
-        if sizes["memory"] is not None:
-            from roundhouse import _sizes
-
-            _sizes.warn_of_memory(f"the memory of process {name!r}", stacklevel=4)
         request = {
             "name": name,
             "command": _deploy.command(),

@@ -15,8 +15,6 @@ _BINARY_UNITS = {"ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
 # Nothing runs in less, so that a smaller number is one whose unit was forgotten.
 _LEAST_BYTES = 1 << 20
 
-_told_of_memory = False
-
 
 class OtherSizes(LaunchError, ValueError):
     """The cluster is up with other sizes than those that are asked for."""
@@ -176,18 +174,3 @@ def memory_now() -> dict[str, int]:
     total = found.get("MemTotal", 0)
     free = found.get("MemAvailable", total)
     return {"total_memory": total, "free_memory": free, "used_memory": total - free}
-
-
-def warn_of_memory(what: str, stacklevel: int) -> None:
-    """Once in a process: that memory is counted and not enforced."""
-    global _told_of_memory
-    if _told_of_memory:
-        return
-    _told_of_memory = True
-    import warnings
-
-    warnings.warn(
-        f"{what} is recorded and counted against what workers ask for, but this version does not enforce it: what "
-        "takes more is not stopped",
-        stacklevel=stacklevel,
-    )

@@ -66,7 +66,7 @@ class RoundhouseError(Exception):
         self.facts = facts
         for name, value in facts.items():
             if name not in ("args", "message", "facts") and not name.startswith("_"):
-                setattr(self, name, _fact(value))
+                setattr(self, name, _fact(name, value))
 
     def __str__(self) -> str:
         return self.message
@@ -79,9 +79,14 @@ def _rebuild(kind: type[RoundhouseError], message: str, facts: dict[str, Any]) -
     return kind(message, **facts)
 
 
-def _fact(value: Any) -> Any:
-    """Facts travel as text; the attribute is the number or truth that the text stands for."""
+def _fact(name: str, value: Any) -> Any:
+    """Facts travel as text; the attribute is the number or truth that the text stands for. Seconds have fractions."""
     if isinstance(value, str):
+        if name.endswith("_s"):
+            try:
+                return float(value)
+            except ValueError:
+                return value
         if value in ("True", "False"):
             return value == "True"
         digits = value[1:] if value[:1] == "-" else value
@@ -188,6 +193,8 @@ class Unsupported(RoundhouseError, NotImplementedError):
 class WorkerDied(RoundhouseError):
     """The process that ran the code is gone: ``signal`` or ``exit_code`` and ``stderr_tail`` say how.
 
+    ``peak`` is the most memory that it had, in bytes, as far as that is known, and ``uptime_s`` how long it lived.
+
     >>> import os, roundhouse as rh
     >>> def leave(): os._exit(3)
     >>> remote_leave = rh.function(leave).to(rh.compute("example").up_if_not())
@@ -201,13 +208,19 @@ class WorkerDied(RoundhouseError):
     signal: int | None = None
     exit_code: int | None = None
     stderr_tail: str = ""
+    peak: int | None = None
+    uptime_s: float | None = None
 
     @property
     def backtrace(self) -> str:
-        """Where it crashed, innermost frame first, as far as it said so itself: C++ programs do. Otherwise empty."""
+        """Where it crashed, innermost frame first, as far as it said so itself: C++ programs do, and Python does when a
+        signal such as SIGSEGV ends it (``faulthandler``). Otherwise empty."""
         tail = str(self.stderr_tail)
-        begin = tail.rfind("*** crash: ")
-        return tail[begin:] if begin >= 0 else ""
+        for words in ("*** crash: ", "Fatal Python error: "):
+            begin = tail.rfind(words)
+            if begin >= 0:
+                return tail[begin:]
+        return ""
 
     def __str__(self) -> str:
         tail = str(self.stderr_tail).rstrip()
@@ -221,16 +234,29 @@ class WorkerDied(RoundhouseError):
 
 
 class OutOfMemory(WorkerDied, MemoryError):
-    """The worker was killed for its memory: ``peak`` and ``limit`` in bytes, where they are known.
+    """The worker, or a process that it started, was killed for its memory.
+
+    In bytes, where they are known: ``limit`` is what it might have, ``peak`` what it had, ``growth`` by how much it had
+    grown in the last ``growth_s`` seconds, and ``suggested_memory`` what to try next: half as much again as the limit,
+    or up to twice as much where it grew that fast. ``enforced_by`` says who ended it: ``"cgroup2"``, ``"cgroup1"``,
+    ``"monitor"``, or ``"kernel"`` when the machine had no memory left. Where the worker itself lives, there is neither
+    ``signal`` nor ``exit_code``.
 
     >>> import roundhouse as rh
-    >>> issubclass(rh.OutOfMemory, MemoryError) and issubclass(rh.OutOfMemory, rh.WorkerDied)
-    True
+    >>> def fill(): return len(b"x" * (400 << 20))
+    >>> remote_fill = rh.function(fill).to(rh.compute("example").up_if_not(), memory="200MiB")
+    >>> try:
+    ...     remote_fill()
+    ... except MemoryError as error:
+    ...     print(type(error).__name__, error.limit >> 20)
+    OutOfMemory 200
     """
 
-    peak: int | None = None
     limit: int | None = None
+    growth: int | None = None
+    growth_s: float | None = None
     suggested_memory: int | None = None
+    enforced_by: str = ""
 
 
 class NodeLost(RoundhouseError, ConnectionError):

@@ -111,7 +111,7 @@ Run declare_up(Options& options) {
     options.positional("NAME", wanted->name, "what the cluster is called");
     options.value("--cpus", "N", wanted->cpus, "CPUs that it may promise to workers; without it, what the machine has");
     options.value("--gpus", "N", wanted->gpus, "the same of GPUs");
-    options.value("--memory", "SIZE", wanted->memory, "the same of memory, such as 2GiB (counted, not enforced)");
+    options.value("--memory", "SIZE", wanted->memory, "the same of memory, such as 2GiB, for all of them together");
     return [wanted](Context& context) { return up(*wanted, context); };
 }
 

@@ -162,7 +162,7 @@ Run declare_run(Options& options) {
     options.value("--workers", "N", wanted->workers, "as many workers, of a function");
     options.value("--cpus", "N", wanted->cpus, "CPUs for each worker alone");
     options.value("--gpus", "N", wanted->gpus, "GPUs for each worker alone");
-    options.value("--memory", "SIZE", wanted->memory, "memory that is counted as each worker's");
+    options.value("--memory", "SIZE", wanted->memory, "memory that each worker may have");
     options.value("-e,--env", "NAME=VALUE", wanted->env, "a variable for the worker; may be given again");
     options.value("--json", "JSON", wanted->json, "all arguments as JSON; - reads them, @FILE too");
     options.value("-t,--timeout", "SECONDS", wanted->timeout, "end the call when it takes longer");

@@ -15,22 +15,27 @@ Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& option
       workers_(executor, options.keeper_fd, options.state_folder + "/workers", [this](Worker& worker) { on_worker_end(worker); }),
       router_(services_, executor),
       follower_(executor, [this](Worker& worker, Channel channel, std::string_view text) { return router_.deliver(worker, channel, text); }),
+      memory_(executor, [this](Worker& worker, std::shared_ptr<const Error> why) { router_.note_memory_kill(worker, std::move(why)); }),
       tasks_(executor),
       doors_(executor, options.state_folder),
       node_({options.cluster_name, options.socket_path, options.state_folder}, executor, services_, workers_, router_, tasks_, doors_) {
     doors_.tokens.on_end([this](const std::string& principal) { end_connections_of(principal); });
     router_.follow_with(follower_);
+    router_.watch_with(memory_);
     router_.on_idle([this](Worker& worker) { workers_.stop(worker); });
     router_.on_kill([this](Worker& worker) {
         node_.on_worker_lost(worker);
         workers_.kill(worker);
     });
+    workers_.on_memory([this](const std::shared_ptr<Worker>& worker, const process::Limited& limited) { memory_.add(worker, limited); },
+                       [this](Worker& worker, const process::OverLimit& over) { memory_.over_limit(worker, over); });
     workers_.on_start([this](const std::shared_ptr<Worker>& worker) { follower_.add(worker); });
 }
 
 awaitable<void> Daemon::run() {
     tasks_.spawn(follower_.run());
     tasks_.spawn(router_.run());
+    tasks_.spawn(memory_.run());
     tasks_.spawn(doors_.tokens.run());
     doors_.listening.restore();
     co_await workers_.run();
@@ -39,6 +44,7 @@ awaitable<void> Daemon::run() {
     for (Session& session : sessions_) session.connection.link().close();
     follower_.stop();
     doors_.listening.stop();
+    co_await memory_.stop();
     co_await tasks_.stop();
 }
 
@@ -94,6 +100,7 @@ void Daemon::on_worker_end(Worker& worker) {
     node_.on_worker_end(worker);
     router_.drop_worker(worker, *worker.end);
     follower_.remove(worker);
+    memory_.remove(worker);
     if (worker.connection != nullptr) worker.connection->link().close();
 }
 

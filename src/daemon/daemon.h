@@ -9,6 +9,7 @@
 
 #include "daemon/api.h"
 #include "daemon/local_calls.h"
+#include "daemon/memory_watch.h"
 #include "daemon/node.h"
 
 namespace rh::daemon {
@@ -66,6 +67,7 @@ private:
     Workers workers_;
     Router router_;
     Follower follower_;
+    MemoryWatch memory_;
     net::TaskGroup tasks_;
     Doors doors_;
     Node node_;

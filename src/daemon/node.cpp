@@ -7,6 +7,7 @@
 #include "base/ids.h"
 #include "base/limits.h"
 #include "daemon/requests.h"
+#include "isolate/monitor.h"
 #include "process/spawn.h"
 
 namespace rh::daemon {
@@ -62,6 +63,13 @@ Result<Service::Kind> kind_of_loaded(const std::optional<Service::Kind>& asked, 
     if (workers > 1 && kind != Service::Kind::function)
         return fail(Code::bad_arguments, fmt::format("\"{}\" is a{} {}: several workers are for functions only", name, kind == Service::Kind::object ? "n" : "", kind_name(kind)));
     return kind;
+}
+
+// What it has now, with all that comes from it: as the kernel counts it where it has a cgroup, else of those processes that can be
+// told from their parents.
+std::uint64_t memory_used(const Worker& worker) {
+    if (worker.memory != nullptr && worker.memory->cgroup) return worker.memory->cgroup->used_bytes().value_or(0);
+    return worker.pid != 0 ? isolate::tree_bytes(worker.pid) : 0;
 }
 
 bool has_variable(const std::vector<std::string>& env, std::string_view name_and_equals) {
@@ -152,7 +160,7 @@ std::shared_ptr<Launch> Node::launch_of(const Json& request, Result<void>& check
 Result<std::shared_ptr<Worker>> Node::start_worker(std::shared_ptr<const Launch> launch) {
     const std::string id = Workers::new_id();
     RH_TRY(Allocation allocation, resources_.take(id, launch->amounts, [this](const std::string& other) { return holder(other); }));
-    Workers::Command command{launch->argv, launch->env, launch->cwd, allocation.cpus};
+    Workers::Command command{launch->argv, launch->env, launch->cwd, allocation.cpus, allocation.memory_bytes};
     if (!allocation.gpus.empty()) {
         command.env = process::without_prefix(std::move(command.env), "CUDA_VISIBLE_DEVICES=");
         command.env.push_back(fmt::format("CUDA_VISIBLE_DEVICES={}", fmt::join(allocation.gpus, ",")));
@@ -205,6 +213,7 @@ awaitable<Result<void>> Node::wait_ready(std::shared_ptr<Worker> worker, std::st
     Error error(Code::setup_failed, fmt::format("the worker for {} {}: {}", for_whom, ready ? "did not start" : "did not connect in time",
                                                 worker->end ? worker->end->message : "see its stderr"));
     if (worker->end) error.context = worker->end->context;
+    if (worker->end && worker->end->code == Code::out_of_memory) error.code = Code::out_of_memory;
     co_return fail(std::move(error));
 }
 
@@ -404,12 +413,14 @@ Outcome Node::status() const {
     Json workers = Json::array();
     for (const auto& worker : workers_.all())
         workers.push_back({{"id", worker->id}, {"pid", worker->pid}, {"language", worker->language}, {"connected", worker->connection != nullptr}, {"process", or_null(worker->process)},
-                           {"cpus", worker->allocation.cpus}, {"gpus", worker->allocation.gpus}, {"memory", worker->allocation.memory_bytes},
+                           {"cpus", worker->allocation.cpus}, {"gpus", worker->allocation.gpus}, {"memory", worker->allocation.memory_bytes}, {"memory_used", memory_used(*worker)},
                            {"calls", worker->routes.size()}, {"uptime_s", seconds(worker->started_at)}});
+    const process::Enforcer enforcer = workers_.node_memory().enforced_by;
     const Allocation& all = resources_.all();
     const Allocation& unused = resources_.unused();
     const Json resources{{"cpus", all.cpus}, {"cpus_free", unused.cpus}, {"gpus", all.gpus}, {"gpus_free", unused.gpus},
-                         {"memory", all.memory_bytes}, {"memory_free", unused.memory_bytes}, {"memory_enforced", false}};
+                         {"memory", all.memory_bytes}, {"memory_free", unused.memory_bytes},
+                         {"memory_enforced", enforcer != process::Enforcer::nobody}, {"memory_enforced_by", enforcer != process::Enforcer::nobody ? Json(process::enforcer_name(enforcer)) : Json()}};
     return json_outcome({{"name", about_.cluster_name}, {"pid", ::getpid()}, {"keeper_pid", ::getppid()}, {"version", ROUNDHOUSE_VERSION},
                          {"state_folder", about_.state_folder}, {"uptime_s", seconds(started_at_)}, {"services", services}, {"workers", workers},
                          {"processes", processes_json()}, {"resources", resources}, {"calls", router_.calls_total()}});

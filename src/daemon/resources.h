@@ -1,7 +1,8 @@
 #pragma once
 
 // What this node has to promise to its workers, and who was promised what: CPUs and GPUs by their numbers, memory by its
-// size. What one worker was promised no other is. Memory is counted and not enforced. Owned by the Daemon, on its executor.
+// size. What one worker was promised no other is; that it takes no more memory, the keeper sees to (keeper/memory_limits.h).
+// Owned by the Daemon, on its executor.
 
 #include <cstdint>
 #include <functional>

@@ -24,13 +24,6 @@ Result<void> may_send(const Principal& principal, const rpc::Message& message) {
     return {};
 }
 
-void remember_errors(Worker& worker, std::string_view text) {
-    worker.recent_errors += text;
-    // Cut seldom, so that a worker that prints a lot is not slowed by it.
-    constexpr std::size_t k_kept = limits::k_stderr_tail_bytes / 4;
-    if (worker.recent_errors.size() > 2 * k_kept) worker.recent_errors.erase(0, worker.recent_errors.size() - k_kept);
-}
-
 }  // namespace
 
 // --- from clients --------------------------------------------------------------------------------------------------
@@ -158,6 +151,7 @@ void Router::open(Caller& client, rpc::Message& message, ByteView body) {
         route.parked = true;
         ++worker.parking->calls;
     }
+    if (worker.memory != nullptr) take_untold(worker, route);
     if (message.deadline_ms() != 0) set_deadline(worker, stream, route, message.deadline_ms());
     message.set_principal(client.principal().name);
     if (message.service() != service.name) message.set_service(service.name);  // it was renamed
@@ -294,6 +288,7 @@ bool Router::note_from_worker(Worker& worker, std::uint64_t stream, Route& route
             }
             route.result_bytes_left = *whole - body.size();
             if (message.kind() == wire::ITEM) return true;
+            if (worker.memory != nullptr) tell_of_memory(worker, route, message);
             route.result_begun = true;
             if (route.expired && route.client != nullptr) {
                 // However the worker ended it: it was too late.
@@ -320,7 +315,7 @@ bool Router::note_from_worker(Worker& worker, std::uint64_t stream, Route& route
         case wire::OUTPUT:
             route.has_printed = true;
             if (route.siblings != nullptr) route.printed_bytes += body.size();
-            if (message.channel() == wire::STDERR) remember_errors(worker, as_text(body));
+            if (message.channel() == wire::STDERR) worker.remember_errors(as_text(body));
             return true;
         case wire::CANCEL: return message.source() != 0;  // nobody takes that generator argument's items any more
         case wire::CREDIT:
@@ -359,6 +354,11 @@ void Router::on_own_result(Worker& worker, std::uint64_t stream, Outcome outcome
     const auto found = worker.routes.find(stream);
     if (found == worker.routes.end() || found->second.reply == nullptr) return;
     const std::shared_ptr<Reply> reply = found->second.reply;
+    if (worker.memory != nullptr && outcome.kind == Outcome::Kind::raised) {
+        watch_->before_result(worker, true);
+        if (found->second.out_of_memory != nullptr)
+            outcome = Outcome::failed(failed_for_memory(worker, found->second, outcome.raised.type, outcome.raised.message, outcome.raised.traceback));
+    }
     close(worker, stream);
     reply->outcome = std::move(outcome);
     reply->arrived.set();

@@ -7,6 +7,7 @@
 #include "daemon/connection.h"
 #include "daemon/deadlines.h"
 #include "daemon/follower.h"
+#include "daemon/memory_watch.h"
 #include "daemon/service.h"
 #include "daemon/worker.h"
 
@@ -46,6 +47,12 @@ public:
     // Who is asked to go on when a client has made room for more such text, and to catch up before a worker's end is told.
     void follow_with(Follower& follower) { follower_ = &follower; }
 
+    // A process that came from the worker was killed for its memory (router_memory.cpp): the calls that run there, or else the next,
+    // fail with `why` if they raise, and are told of it on their stderr if they do not.
+    void note_memory_kill(Worker& worker, std::shared_ptr<const Error> why);
+    // Who knows of such kills before a result is passed on.
+    void watch_with(MemoryWatch& watch) { watch_ = &watch; }
+
     // Null where that call has ended.
     static Route* route_of(Worker& worker, std::uint64_t stream);
     // True when nobody waits for any call in it.
@@ -80,6 +87,10 @@ private:
     void share_credit(Siblings& siblings, std::uint64_t bytes);
     // All routes of the client's stream, this one included.
     static std::vector<std::pair<Worker*, std::uint64_t>> with_siblings(Worker& worker, std::uint64_t stream, const Route& route);
+    // Before a result goes on, and after the next call has begun: what is to be told of a kill.
+    void tell_of_memory(Worker& worker, Route& route, const rpc::Message& result);
+    static Error failed_for_memory(Worker& worker, const Route& route, const std::string& type, const std::string& message, const std::string& traceback);
+    static void take_untold(Worker& worker, Route& route);
     // The client's stream ends with this; the route may go on without it.
     void answer(Route& route, Error error);
     void fail_route(Worker& worker, std::uint64_t stream, Error error);
@@ -100,6 +111,7 @@ private:
     net::asio::any_io_executor executor_;
     Deadlines deadlines_;
     Follower* follower_ = nullptr;
+    MemoryWatch* watch_ = nullptr;
     std::function<void(Worker&)> on_idle_;
     std::function<void(Worker&)> on_kill_;
     std::uint64_t calls_total_ = 0;

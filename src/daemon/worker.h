@@ -9,12 +9,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "base/body.h"
 #include "daemon/resources.h"
 #include "daemon/service.h"
+#include "daemon/worker_memory.h"
 #include "net/task_group.h"
 #include "process/keeper_messages.h"
 #include "wire/frame.h"
@@ -65,6 +67,8 @@ struct Route {
     bool expired = false;    // its deadline has passed
     bool cancelled = false;  // the worker was asked to stop it
     bool parked = false;     // the worker has not been told of it yet
+    // A process that came from the worker was killed for its memory while the call ran; shared with the other calls there.
+    std::shared_ptr<const Error> out_of_memory;
     // When its deadline or the grace of its cancel is over (deadlines.h); the epoch: never.
     std::chrono::steady_clock::time_point due{};
     std::uint64_t followed_bytes = 0;  // sent from the worker's files and not yet granted back by the client
@@ -99,6 +103,7 @@ public:
     std::string process;               // the named process that has it, until that is killed
     std::shared_ptr<const Launch> launch;  // shared with its successors
     Allocation allocation;
+    std::unique_ptr<WorkerMemory> memory;  // null where nobody limits it
     bool retired = false;              // nothing lives in it any more: it ends with its last call
     bool stopping = false;             // the daemon asked it to end
     std::uint64_t killed_for = 0;      // the stream for whose sake it is being ended
@@ -108,6 +113,7 @@ public:
     std::unordered_map<std::uint64_t, Route> routes;
     std::uint64_t next_stream = 1;
 
+    void remember_errors(std::string_view text);
     bool takes_calls() const { return connection != nullptr || parking != nullptr; }
 };
 

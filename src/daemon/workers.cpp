@@ -67,7 +67,7 @@ Result<std::shared_ptr<Worker>> Workers::start(std::string id, Command command) 
     auto worker = std::make_shared<Worker>(executor_, std::move(id));
     worker->stdout_path = fmt::format("{}/{}.out", folder_, worker->id);
     worker->stderr_path = fmt::format("{}/{}.err", folder_, worker->id);
-    process::Start start{worker->id, std::move(command.argv), std::move(command.env), std::move(command.cwd), worker->stdout_path, worker->stderr_path, std::move(command.cpus)};
+    process::Start start{worker->id, std::move(command.argv), std::move(command.env), std::move(command.cwd), worker->stdout_path, worker->stderr_path, std::move(command.cpus), command.memory_bytes};
     RH_TRY_VOID(process::check_start(start));
     by_id_.emplace(worker->id, worker);
     if (on_start_) on_start_(worker);
@@ -107,6 +107,11 @@ void Workers::on_keeper(process::KeeperMessage message) {
         end(failed->id, Error(Code::setup_failed, failed->what).with("errno", std::to_string(failed->error_number)));
     } else if (auto* exited = std::get_if<process::Exited>(&message)) {
         if (const auto worker = find(exited->id)) end(exited->id, describe_end(*worker, *exited));
+    } else if (const auto* limited = std::get_if<process::Limited>(&message)) {
+        if (limited->id.empty()) node_memory_ = limited->memory;
+        if (const auto worker = find(limited->id); worker && on_limited_) on_limited_(worker, *limited);
+    } else if (const auto* over = std::get_if<process::OverLimit>(&message)) {
+        if (const auto worker = find(over->id); worker && on_over_limit_) on_over_limit_(*worker, *over);
     } else if (auto* inventory = std::get_if<process::Inventory>(&message)) {
         // Workers of a daemon before this one. Their calls are lost and their callers know; their names are not known here.
         for (const process::Started& left : inventory->workers) tell(process::End{left.id, 0});

@@ -23,13 +23,24 @@ public:
         std::vector<std::string> env;
         std::string cwd;
         std::vector<std::int32_t> cpus;  // that it may run on; empty: all
+        std::uint64_t memory_bytes = 0;  // that it may have, with all that comes from it; 0: no limit of its own
     };
     using OnStart = std::function<void(const std::shared_ptr<Worker>&)>;
     using OnEnd = std::function<void(Worker&)>;
+    using OnLimited = std::function<void(const std::shared_ptr<Worker>&, const process::Limited&)>;
+    using OnOverLimit = std::function<void(Worker&, const process::OverLimit&)>;
 
     Workers(const net::asio::any_io_executor& executor, int keeper_fd, std::string folder, OnEnd on_end);
     // Called for each before its process is asked for.
     void on_start(OnStart on_start) { on_start_ = std::move(on_start); }
+
+    // Told what the keeper says of a worker's memory.
+    void on_memory(OnLimited on_limited, OnOverLimit on_over_limit) {
+        on_limited_ = std::move(on_limited);
+        on_over_limit_ = std::move(on_over_limit);
+    }
+    // Who limits memory here, and to how much all workers together, as far as the keeper has said so.
+    const process::MemoryFacts& node_memory() const { return node_memory_; }
 
     // Reads what the keeper says until it closes.
     net::asio::awaitable<void> run();
@@ -61,6 +72,9 @@ private:
     const std::string folder_;
     OnStart on_start_;
     OnEnd on_end_;
+    OnLimited on_limited_;
+    OnOverLimit on_over_limit_;
+    process::MemoryFacts node_memory_;
     Bytes unsent_;
     bool writing_ = false;
     bool keeper_gone_ = false;  // and every worker with it: there is nobody to tell anything

@@ -46,6 +46,14 @@ void set_variable(std::vector<std::string>& env, std::string_view name, std::str
     env.push_back(fmt::format("{}={}", name, value));
 }
 
+// What is in a worker's cgroup came from it, whatever its environment, parent and session say.
+void add_from_cgroup(std::vector<process::ProcessEntry>& tree, const std::vector<process::ProcessEntry>& below, const std::vector<pid_t>& inside) {
+    for (const auto& entry : below) {
+        const auto is_it = [&](const process::ProcessEntry& other) { return other.pid == entry.pid; };
+        if (std::find(inside.begin(), inside.end(), entry.pid) != inside.end() && std::none_of(tree.begin(), tree.end(), is_it)) tree.push_back(entry);
+    }
+}
+
 }  // namespace
 
 Keeper::Keeper(Options options, process::FileLock lock, Fd starter)
@@ -61,6 +69,7 @@ int Keeper::run() {
         auto now = Clock::now();
         step_daemon(now);
         step_endings(now);
+        step_memory(now);
         if (stopping_ && step_stop(now)) break;
         wait(Clock::now());
     }
@@ -85,6 +94,7 @@ Result<void> Keeper::start() {
     if (::stat(process::daemon_log_path(options_.state_folder).c_str(), &log_file) == 0)
         log_start_ = static_cast<std::uint64_t>(log_file.st_size);
     log("node {} begins, keeper {}", options_.cluster_name, record.pid);
+    memory_.emplace(options_.state_folder, options_.cluster_name);
     return start_daemon();
 }
 
@@ -92,7 +102,11 @@ std::optional<Keeper::Clock::time_point> Keeper::next_deadline() const {
     std::optional<Clock::time_point> next = restart_at_;
     const auto consider = [&](Clock::time_point at) { next = next ? std::min(*next, at) : at; };
     for (const auto& ending : endings_) consider(ending.look_at);
-    if (stopping_) consider(stop_look_at_);
+    if (stopping_) {
+        consider(stop_look_at_);
+    } else if (const auto look = memory_ ? memory_->next() : std::nullopt) {
+        consider(*look);
+    }
     return next;
 }
 
@@ -149,12 +163,13 @@ void Keeper::on_worker_exit(const Worker& worker, int status, long peak_memory_k
     if (WIFSIGNALED(status)) exited.signal_number = WTERMSIG(status);
     if (WIFEXITED(status)) exited.exit_code = WEXITSTATUS(status);
     exited.peak_memory_kib = static_cast<std::uint64_t>(peak_memory_kib);
+    const auto now = Clock::now();
+    const bool ending = std::any_of(endings_.begin(), endings_.end(), [&](const Ending& each) { return each.worker_id == worker.id; });
+    exited.memory = memory_->ended(worker.id, worker.pid, exited.signal_number, worker.signalled || ending || stopping_, exited.peak_memory_kib * 1024, now);
     if (!daemon_.send(exited)) ::kill(daemon_pid_, SIGKILL);
     recent_exits_.push_back(std::move(exited));
     if (recent_exits_.size() > k_recent_exits_max) recent_exits_.pop_front();
     // Whatever it started goes with it; a grace that was given still runs.
-    const bool ending = std::any_of(endings_.begin(), endings_.end(), [&](const Ending& each) { return each.worker_id == worker.id; });
-    const auto now = Clock::now();
     if (!ending && !stopping_) endings_.push_back({worker.id, worker.pid, now, now});
 }
 
@@ -205,9 +220,11 @@ Result<void> Keeper::start_daemon() {
         return fail(std::move(pid.error()));
     }
     daemon_pid_ = *pid;
+    daemon_.send(memory_->node());
     process::Inventory inventory;
     for (const auto& [worker_pid, worker] : workers_) inventory.workers.push_back({worker.id, worker_pid});
     daemon_.send(inventory);
+    for (const auto& limited : memory_->workers()) daemon_.send(limited);
     // A daemon before this one may have taken their ends to its grave.
     for (const auto& exited : recent_exits_) daemon_.send(exited);
     return {};
@@ -268,11 +285,9 @@ void Keeper::start_worker(const process::Start& start) {
     if (find(start.id) != nullptr) return refuse(EEXIST, fmt::format("there is a process {} already", start.id));
     if (workers_.size() >= limits::k_workers_max)
         return refuse(EAGAIN, fmt::format("the node has {} workers, which is its limit: delete a service first", workers_.size()));
-    process::Command command{start.argv, start.env, start.cwd, start.stdout_path, start.stderr_path, -1, start.cpus};
-    set_variable(command.env, process::k_node_variable, options_.state_folder);
-    set_variable(command.env, process::k_worker_variable, start.id);
-    const auto pid = process::spawn(command);
+    const auto pid = spawn_worker(start);
     if (!pid) {
+        memory_->not_begun(start.id);
         const std::string_view number = pid.error().fact("errno");
         int error_number = EIO;
         std::from_chars(number.data(), number.data() + number.size(), error_number);
@@ -284,12 +299,40 @@ void Keeper::start_worker(const process::Start& start) {
     }
     workers_[*pid] = Worker{start.id, *pid};
     daemon_.send(process::Started{start.id, *pid});
+    if (const auto limited = memory_->begun(start, *pid, Clock::now())) daemon_.send(*limited);
 }
 
-void Keeper::signal_worker(const process::Signal& signal) const {
+Result<pid_t> Keeper::spawn_worker(const process::Start& start) {
+    process::Command command{start.argv, start.env, start.cwd, start.stdout_path, start.stderr_path, -1, start.cpus, memory_->admit(start)};
+    set_variable(command.env, process::k_node_variable, options_.state_folder);
+    set_variable(command.env, process::k_worker_variable, start.id);
+    auto pid = process::spawn(command);
+    if (pid || pid.error().fact("step") != "cgroup") return pid;
+    // A cgroup that may be made need not be one that may be joined.
+    memory_->cannot_join(pid.error());
+    command.cgroup_procs.clear();
+    return process::spawn(command);
+}
+
+void Keeper::signal_worker(const process::Signal& signal) {
     // A child that is not reaped keeps its pid, so this cannot hit another process.
-    for (const auto& [pid, worker] : workers_) {
-        if (worker.id == signal.id) ::kill(pid, signal.signal_number);
+    for (auto& [pid, worker] : workers_) {
+        if (worker.id != signal.id) continue;
+        worker.signalled = true;
+        ::kill(pid, signal.signal_number);
+    }
+}
+
+void Keeper::step_memory(Clock::time_point now) {
+    const auto due = memory_ && !stopping_ ? memory_->next() : std::nullopt;
+    if (!due || *due > now) return;
+    auto all = below();
+    std::erase_if(all, [&](const auto& entry) { return entry.pid == daemon_pid_; });
+    for (const MemoryLimits::Verdict& verdict : memory_->look(now, all)) {
+        log("worker {}: {} (pid {}) is ended for its memory", verdict.worker_id, verdict.victim.name, verdict.victim.pid);
+        // The daemon hears of it before whoever waits for the process can.
+        if (!verdict.is_worker) daemon_.send(process::OverLimit{verdict.worker_id, verdict.victim.pid, verdict.victim.name, verdict.facts});
+        process::send_signal(verdict.victim, SIGKILL);
     }
 }
 
@@ -316,14 +359,16 @@ void Keeper::step_endings(Clock::time_point now) {
     const auto all = below();
     std::erase_if(endings_, [&](Ending& ending) {
         if (!due(ending)) return false;
-        const auto tree = process::worker_tree(all, ending.worker_id, ending.session);
+        auto tree = process::worker_tree(all, ending.worker_id, ending.session);
+        add_from_cgroup(tree, all, memory_->processes(ending.worker_id));
         if (now < ending.kill_at) {
             ending.look_at = ending.kill_at;
-            return tree.empty();
+            return tree.empty() && memory_->forget(ending.worker_id);
         }
         for (const auto& entry : tree) process::send_signal(entry, SIGKILL);
         ending.look_at = now + k_look_again;
-        return tree.empty();
+        // A cgroup that stays for some other reason goes with the node.
+        return tree.empty() && (memory_->forget(ending.worker_id) || now >= ending.kill_at + k_give_up_after);
     });
 }
 
@@ -393,6 +438,7 @@ bool Keeper::step_stop(Clock::time_point now) {
 
 void Keeper::clean_up() {
     ::unlink(options_.socket_path.c_str());
+    if (memory_) memory_->remove();
     log("node {} has ended", options_.cluster_name);
     lock_.remove();
 }

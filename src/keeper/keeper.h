@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "keeper/daemon_link.h"
+#include "keeper/memory_limits.h"
 #include "process/keeper_messages.h"
 #include "process/node_folder.h"
 #include "process/tree.h"
@@ -45,6 +46,7 @@ private:
     struct Worker {
         std::string id;
         pid_t pid = 0;
+        bool signalled = false;  // by the keeper, so that nobody else need have ended it
     };
     // A worker's tree that is being ended, until none of it is left.
     struct Ending {
@@ -61,6 +63,7 @@ private:
     void read_signals();
     void reap();
     void on_worker_exit(const Worker& worker, int status, long peak_memory_kib);
+    void step_memory(Clock::time_point now);
     void on_daemon_exit(int status);
 
     Result<void> start_daemon();
@@ -69,7 +72,8 @@ private:
     void read_daemon();
     void handle(const process::KeeperMessage& message);
     void start_worker(const process::Start& start);
-    void signal_worker(const process::Signal& signal) const;
+    Result<pid_t> spawn_worker(const process::Start& start);
+    void signal_worker(const process::Signal& signal);
     void end_worker(const std::string& id, std::chrono::milliseconds grace);
     void read_starter();
     void tell_starter(const Error& error);
@@ -97,6 +101,7 @@ private:
     std::map<pid_t, Worker> workers_;
     std::vector<Ending> endings_;
     std::deque<process::Exited> recent_exits_;
+    std::optional<MemoryLimits> memory_;  // from the start of the first daemon on
 
     bool stopping_ = false;
     int exit_code_ = 0;

@@ -23,7 +23,7 @@ struct LocalCluster {
 struct Sizes {
     std::optional<std::uint64_t> cpus;
     std::optional<std::uint64_t> gpus;
-    std::optional<std::uint64_t> memory_bytes;  // counted, not enforced
+    std::optional<std::uint64_t> memory_bytes;  // of all workers together (keeper/memory_limits.h)
 };
 
 // Where the cluster of that name lives on this machine, whether or not it runs. Code::invalid_name for a bad name.

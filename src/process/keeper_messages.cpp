@@ -19,6 +19,11 @@ enum class Kind : std::uint8_t {
     exited = 7,
     inventory = 8,
     start_on = 9,  // a Start with CPUs, which a keeper from before there was this does not know
+    // Memory: with a limit, or facts.
+    start_limited = 16,
+    exited_with_memory = 17,
+    limited = 18,
+    over_limit = 19,
 };
 
 constexpr std::size_t k_length_bytes = 4;
@@ -98,15 +103,27 @@ private:
 
 void write_kind(Writer& to, Kind kind) { to.integer(static_cast<std::uint8_t>(kind)); }
 
+void write(Writer& to, const MemoryFacts& m) {
+    to.integer(static_cast<std::uint8_t>(m.enforced_by));
+    to.integer(static_cast<std::uint8_t>(m.is_node_limit));
+    to.integer(m.limit_bytes);
+    to.integer(m.peak_bytes);
+    to.integer(m.growth_bytes);
+    to.integer(m.growth_ms);
+    to.integer(m.kills);
+}
+
 void write(Writer& to, const Start& m) {
-    write_kind(to, m.cpus.empty() ? Kind::start : Kind::start_on);
+    const bool limited = m.memory_bytes != 0;
+    write_kind(to, limited ? Kind::start_limited : m.cpus.empty() ? Kind::start : Kind::start_on);
     to.text(m.id);
     to.list(m.argv);
     to.list(m.env);
     to.text(m.cwd);
     to.text(m.stdout_path);
     to.text(m.stderr_path);
-    if (!m.cpus.empty()) to.numbers(m.cpus);
+    if (limited || !m.cpus.empty()) to.numbers(m.cpus);
+    if (limited) to.integer(m.memory_bytes);
 }
 void write(Writer& to, const Signal& m) {
     write_kind(to, Kind::signal);
@@ -131,12 +148,14 @@ void write(Writer& to, const StartFailed& m) {
     to.text(m.what);
 }
 void write(Writer& to, const Exited& m) {
-    write_kind(to, Kind::exited);
+    const bool with_memory = m.memory.enforced_by != Enforcer::nobody;
+    write_kind(to, with_memory ? Kind::exited_with_memory : Kind::exited);
     to.text(m.id);
     to.integer(m.pid);
     to.integer(m.exit_code);
     to.integer(m.signal_number);
     to.integer(m.peak_memory_kib);
+    if (with_memory) write(to, m.memory);
 }
 void write(Writer& to, const Inventory& m) {
     write_kind(to, Kind::inventory);
@@ -147,6 +166,20 @@ void write(Writer& to, const Inventory& m) {
     }
 }
 
+void write(Writer& to, const Limited& m) {
+    write_kind(to, Kind::limited);
+    to.text(m.id);
+    write(to, m.memory);
+    to.text(m.cgroup);
+}
+void write(Writer& to, const OverLimit& m) {
+    write_kind(to, Kind::over_limit);
+    to.text(m.id);
+    to.integer(m.pid);
+    to.text(m.name);
+    write(to, m.memory);
+}
+
 // Braced initialisers evaluate from left to right, which is the order of the fields.
 Inventory read_inventory(Reader& from) {
     Inventory inventory;
@@ -155,12 +188,33 @@ Inventory read_inventory(Reader& from) {
     return inventory;
 }
 
-Start read_start(Reader& from) { return Start{from.text(), from.list(), from.list(), from.text(), from.text(), from.text(), {}}; }
+Start read_start(Reader& from) { return Start{from.text(), from.list(), from.list(), from.text(), from.text(), from.text(), {}, 0}; }
 
 Start read_start_on(Reader& from) {
     Start start = read_start(from);
     start.cpus = from.numbers();
     return start;
+}
+
+Start read_start_limited(Reader& from) {
+    Start start = read_start_on(from);
+    start.memory_bytes = from.integer<std::uint64_t>();
+    return start;
+}
+
+MemoryFacts read_memory(Reader& from) {
+    return MemoryFacts{static_cast<Enforcer>(from.integer<std::uint8_t>()), from.integer<std::uint8_t>() != 0, from.integer<std::uint64_t>(),
+                       from.integer<std::uint64_t>(), from.integer<std::uint64_t>(), from.integer<std::uint32_t>(), from.integer<std::uint32_t>()};
+}
+
+Exited read_exited(Reader& from) {
+    return Exited{from.text(), from.integer<std::int32_t>(), from.integer<std::int32_t>(), from.integer<std::int32_t>(), from.integer<std::uint64_t>(), {}};
+}
+
+Exited read_exited_with_memory(Reader& from) {
+    Exited exited = read_exited(from);
+    exited.memory = read_memory(from);
+    return exited;
 }
 
 bool read(Reader& from, KeeperMessage& message) {
@@ -174,10 +228,11 @@ bool read(Reader& from, KeeperMessage& message) {
         case Kind::start_failed:
             message = StartFailed{from.text(), from.integer<std::int32_t>(), from.text()};
             return true;
-        case Kind::exited:
-            message = Exited{from.text(), from.integer<std::int32_t>(), from.integer<std::int32_t>(),
-                             from.integer<std::int32_t>(), from.integer<std::uint64_t>()};
-            return true;
+        case Kind::start_limited: message = read_start_limited(from); return true;
+        case Kind::exited: message = read_exited(from); return true;
+        case Kind::exited_with_memory: message = read_exited_with_memory(from); return true;
+        case Kind::limited: message = Limited{from.text(), read_memory(from), from.text()}; return true;
+        case Kind::over_limit: message = OverLimit{from.text(), from.integer<std::int32_t>(), from.text(), read_memory(from)}; return true;
         case Kind::inventory: message = read_inventory(from); return true;
     }
     return false;
@@ -185,10 +240,22 @@ bool read(Reader& from, KeeperMessage& message) {
 
 }  // namespace
 
+std::string_view enforcer_name(Enforcer enforcer) {
+    switch (enforcer) {
+        case Enforcer::nobody: return "nobody";
+        case Enforcer::cgroup2: return "cgroup2";
+        case Enforcer::cgroup1: return "cgroup1";
+        case Enforcer::monitor: return "monitor";
+        case Enforcer::kernel: return "kernel";
+    }
+    return "unknown";
+}
+
 Result<void> check_start(const Start& start) {
     std::size_t size = 1 + 6 * k_length_bytes + start.id.size() + start.cwd.size() + start.stdout_path.size() +
                        start.stderr_path.size();
-    if (!start.cpus.empty()) size += k_length_bytes + start.cpus.size() * sizeof(std::int32_t);
+    if (!start.cpus.empty() || start.memory_bytes != 0) size += k_length_bytes + start.cpus.size() * sizeof(std::int32_t);
+    if (start.memory_bytes != 0) size += sizeof start.memory_bytes;
     for (const auto* list : {&start.argv, &start.env}) {
         for (const auto& text : *list) size += k_length_bytes + text.size();
     }

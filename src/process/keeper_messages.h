@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -13,6 +14,27 @@
 #include "base/result.h"
 
 namespace rh::process {
+
+// Who sees to it that a worker keeps to its memory, or has ended it for that. Never renumber.
+enum class Enforcer : std::uint8_t {
+    nobody = 0,
+    cgroup2 = 1,
+    cgroup1 = 2,
+    monitor = 3,  // the keeper's own (isolate/monitor.h)
+    kernel = 4,   // nobody of ours: the machine, or the container around the node, had no memory left
+};
+std::string_view enforcer_name(Enforcer enforcer);
+
+// What is known of a worker's memory.
+struct MemoryFacts {
+    Enforcer enforced_by = Enforcer::nobody;
+    bool is_node_limit = false;      // the limit is all workers' together
+    std::uint64_t limit_bytes = 0;   // 0: not known
+    std::uint64_t peak_bytes = 0;    // 0: not known
+    std::uint64_t growth_bytes = 0;  // in the last `growth_ms`, which are 0 where nobody has followed it
+    std::uint32_t growth_ms = 0;
+    std::uint32_t kills = 0;         // how many of its processes were killed for memory, since it began
+};
 
 // Daemon to keeper.
 struct Start {
@@ -23,6 +45,7 @@ struct Start {
     std::string stdout_path;  // opened for appending, created 0600
     std::string stderr_path;
     std::vector<std::int32_t> cpus = {};  // the only ones that it may run on; empty: all (Linux)
+    std::uint64_t memory_bytes = 0;       // that it and all that comes from it may have; 0: no limit of its own
 };
 // Sends `signal_number` to the worker itself.
 struct Signal {
@@ -53,13 +76,29 @@ struct Exited {
     std::int32_t exit_code = -1;      // -1 when a signal ended it
     std::int32_t signal_number = 0;   // 0 when it exited
     std::uint64_t peak_memory_kib = 0;  // ru_maxrss
+    MemoryFacts memory = {};            // where somebody watched over it, or the kernel ended it for its memory
 };
 // Sent first to a restarted daemon: which workers live.
 struct Inventory {
     std::vector<Started> workers;
 };
 
-using KeeperMessage = std::variant<Start, Signal, End, Shutdown, Started, StartFailed, Exited, Inventory>;
+// Who limits that worker's memory, and how: sent behind its Started, and to a restarted daemon of each that lives. With an
+// empty id, sent first: what holds for the node.
+struct Limited {
+    std::string id;
+    MemoryFacts memory;  // who and how much; the rest is empty
+    std::string cgroup;  // its folder; empty without one
+};
+// The monitor ends a process that came from that worker, and is not the worker itself. Sent before the signal.
+struct OverLimit {
+    std::string id;
+    std::int32_t pid = 0;
+    std::string name;  // of the process
+    MemoryFacts memory;
+};
+
+using KeeperMessage = std::variant<Start, Signal, End, Shutdown, Started, StartFailed, Exited, Inventory, Limited, OverLimit>;
 
 // A longer message is refused by the decoder. What a process may take as arguments and environment is less by far.
 inline constexpr std::size_t k_keeper_message_bytes_max = 16 * 1024 * 1024;

@@ -7,10 +7,14 @@
 namespace rh::process {
 namespace {
 
+constexpr MemoryFacts k_memory{Enforcer::cgroup1, true, 256 << 20, 255 << 20, 200 << 20, 1234, 2};
+
 std::vector<KeeperMessage> one_of_each() {
     return {
         Start{"w1", {"python", "-m", "worker"}, {"PATH=/bin", "EMPTY="}, "/tmp", "/tmp/out", "/tmp/err"},
         Start{"w2", {"python"}, {}, "/tmp", "/tmp/out", "/tmp/err", {0, 3, 130}},
+        Start{"w3", {"python"}, {}, "/tmp", "/tmp/out", "/tmp/err", {}, 123456789012},
+        Start{"w4", {"python"}, {}, "/tmp", "/tmp/out", "/tmp/err", {1}, 1},
         Signal{"w1", 15},
         End{"w1", 2000},
         Shutdown{},
@@ -18,6 +22,9 @@ std::vector<KeeperMessage> one_of_each() {
         StartFailed{"w1", 2, "cannot run /no/such/python: No such file or directory"},
         Exited{"w1", 4711, -1, 9, 123456789012},
         Inventory{{{"w1", 4711}, {"", -1}}},
+        Exited{"w1", 4711, -1, 9, 123456789012, k_memory},
+        Limited{"w1", k_memory, "/sys/fs/cgroup/roundhouse/w1"},
+        OverLimit{"w1", 4712, "a (name)", k_memory},
     };
 }
 
@@ -50,6 +57,16 @@ TEST(KeeperMessages, HasItsGoldenBytes) {
               "2100000001" "0100000061" "01000000" "0100000062" "00000000" "0100000063" "00000000" "0100000064");
     EXPECT_EQ(hex(encode(Start{"a", {"b"}, {}, "c", "", "d", {1, 258}}).view()),
               "2d00000009" "0100000061" "01000000" "0100000062" "00000000" "0100000063" "00000000" "0100000064" "02000000" "01000000" "02010000");
+}
+
+TEST(KeeperMessages, MemoryHasItsGoldenBytes) {
+    EXPECT_EQ(hex(encode(Start{"a", {"b"}, {}, "c", "", "d", {1}, 258}).view()),
+              "3100000010" "0100000061" "01000000" "0100000062" "00000000" "0100000063" "00000000" "0100000064" "01000000" "01000000" "0201000000000000");
+    const MemoryFacts facts{Enforcer::monitor, true, 1, 2, 3, 4, 5};
+    const std::string bytes = "03" "01" "0100000000000000" "0200000000000000" "0300000000000000" "04000000" "05000000";
+    EXPECT_EQ(hex(encode(Exited{"w", 1, -1, 9, 258, facts}).view()), "3c00000011" "0100000077" "01000000" "ffffffff" "09000000" "0201000000000000" + bytes);
+    EXPECT_EQ(hex(encode(Limited{"w", facts, "/c"}).view()), "2e00000012" "0100000077" + bytes + "020000002f63");
+    EXPECT_EQ(hex(encode(OverLimit{"w", 7, "n", facts}).view()), "3100000013" "0100000077" "07000000" "010000006e" + bytes);
 }
 
 TEST(KeeperMessages, RoundTripsEveryKindInOneStreamFedByteByByte) {

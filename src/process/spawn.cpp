@@ -35,7 +35,7 @@ constexpr std::string_view k_default_path = "/usr/local/bin:/usr/bin:/bin";
 
 // What the child could not do, sent through a pipe that exec closes.
 struct Failure {
-    enum class Step : int { session, descriptors, standard_output, standard_error, folder, processors, program };
+    enum class Step : int { session, cgroup, descriptors, standard_output, standard_error, folder, processors, program };
     Step step = Step::program;
     int error_number = 0;
 };
@@ -120,6 +120,18 @@ bool stay_on([[maybe_unused]] const std::vector<std::int32_t>& cpus) {
 #endif
 }
 
+// Before there is anything that it could allocate or start: what a process has already is not counted where it goes.
+bool join(const std::string& procs) {
+    if (procs.empty()) return true;
+    const int file = ::open(procs.c_str(), O_WRONLY | O_CLOEXEC);
+    if (file < 0) return false;
+    const bool joined = ::write(file, "0", 1) == 1;
+    const int error_number = errno;
+    ::close(file);
+    errno = error_number;
+    return joined;
+}
+
 // Everything between fork and exec.
 [[noreturn]] void become(const Command& command, const std::vector<std::string>& files, char* const* argv, char* const* env,
                          int report, [[maybe_unused]] pid_t parent) {
@@ -129,6 +141,7 @@ bool stay_on([[maybe_unused]] const std::vector<std::int32_t>& cpus) {
     const int inherited = command.inherited_fd < 0 ? -1 : ::fcntl(command.inherited_fd, F_DUPFD_CLOEXEC, k_parking_fd);
     if (command.inherited_fd >= 0 && inherited < 0) give_up(report, Step::descriptors, errno);
 
+    if (!join(command.cgroup_procs)) give_up(parked_report, Step::cgroup, errno);
     if (::setsid() < 0) give_up(parked_report, Step::session, errno);
 #ifdef __linux__
     if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) give_up(parked_report, Step::session, errno);
@@ -158,6 +171,8 @@ Error explain(const Command& command, const Failure& failure) {
     const std::string& program = command.argv.front();
     switch (failure.step) {
         case Failure::Step::session: return os_error(fmt::format("cannot make a session for {}", program), failure.error_number);
+        case Failure::Step::cgroup:
+            return os_error(fmt::format("cannot put {} into the cgroup of {}", program, command.cgroup_procs), failure.error_number).with("step", "cgroup");
         case Failure::Step::descriptors: return os_error(fmt::format("cannot set up files for {}", program), failure.error_number);
         case Failure::Step::standard_output:
             return os_error(fmt::format("cannot write the output of {} to {}", program, command.stdout_path), failure.error_number);
@@ -235,7 +250,7 @@ std::vector<std::string> without_prefix(std::vector<std::string> env, std::strin
 }
 
 std::vector<std::string> without_marks(std::vector<std::string> env) {
-    constexpr std::array<std::string_view, 3> k_kept = {"ROUNDHOUSE_CPUS=", "ROUNDHOUSE_GPUS=", "ROUNDHOUSE_MEMORY="};
+    constexpr std::array<std::string_view, 4> k_kept = {"ROUNDHOUSE_CPUS=", "ROUNDHOUSE_GPUS=", "ROUNDHOUSE_MEMORY=", "ROUNDHOUSE_MEMORY_BY="};
     std::erase_if(env, [&](const std::string& entry) {
         return entry.starts_with("ROUNDHOUSE_") && std::none_of(k_kept.begin(), k_kept.end(), [&](std::string_view kept) { return entry.starts_with(kept); });
     });

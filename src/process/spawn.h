@@ -22,16 +22,17 @@ struct Command {
     std::string stderr_path;
     int inherited_fd = -1;  // becomes the child's descriptor 3; all others are closed
     std::vector<std::int32_t> cpus = {};  // the only ones that it may run on; empty: all (Linux)
+    std::string cgroup_procs = {};        // the cgroup.procs of the cgroup that it joins; empty: its parent's (Linux)
 };
 
 // The pid of the running program, which the caller must reap. Otherwise Code::io: the message names the program, folder
-// or file that was refused, and the fact "errno" says why.
+// or file that was refused, and the fact "errno" says why; the fact "step" is "cgroup" where it could not join that.
 Result<pid_t> spawn(const Command& command);
 
 // `env` without the variables whose names begin with `prefix`.
 std::vector<std::string> without_prefix(std::vector<std::string> env, std::string_view prefix);
 // `env` without what tells a process its place on a node, which nothing that is no part of that node must inherit. What a
-// node is launched with (ROUNDHOUSE_CPUS, ROUNDHOUSE_GPUS, ROUNDHOUSE_MEMORY) stays.
+// node is launched with (ROUNDHOUSE_CPUS, ROUNDHOUSE_GPUS, ROUNDHOUSE_MEMORY, ROUNDHOUSE_MEMORY_BY) stays.
 std::vector<std::string> without_marks(std::vector<std::string> env);
 // This process's environment.
 std::vector<std::string> current_environment();

@@ -220,20 +220,6 @@ def test_sizes_that_are_none() -> None:
         rh.compute("nonsense", memory=[1])
 
 
-def test_memory_says_once_that_it_is_not_enforced() -> None:
-    code = (
-        "import warnings\n"
-        "with warnings.catch_warnings(record=True) as caught:\n"
-        "    warnings.simplefilter('always')\n"
-        "    rh.compute('warned', memory='1GiB'); rh.compute('warned', memory='1GiB')\n"
-        "print(len(caught), caught[0].message, caught[0].filename)\n"
-    )
-    said = in_a_program(code)
-    assert said.startswith("1 rh.compute('warned', memory='1GiB') is recorded")
-    assert "does not enforce" in said
-    assert said.endswith("<string>")
-
-
 def test_arguments() -> None:
     assert rh.compute("a", den_auth=True, load_from_den=False, dryrun=True, image=None, launcher="local").name == "a"
     assert rh.ondemand_cluster is rh.compute

@@ -283,16 +283,12 @@ def test_where_it_is_sent(box: rh.Cluster) -> None:
         rh.function(subjects.nap).submit(0)
 
 
-def test_memory_is_recorded_and_said_not_to_be_enforced(box: rh.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    from roundhouse import _deploy
-
-    monkeypatch.setattr(_deploy, "_told_of_memory", False)
-    with pytest.warns(UserWarning, match="not enforce"):
-        remote = rh.function(subjects.add).to(box, name="add-capped", memory="64MiB")
-    assert rh.handle(remote).service["resources"]["memory"] == 64 << 20
+def test_memory_is_recorded_and_says_nothing(box: rh.Cluster) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        rh.function(subjects.add).to(box, name="add-capped", memory=64_000_000)
+        remote = rh.function(subjects.add).to(box, name="add-capped", memory="64MiB")
+    assert rh.handle(remote).service["resources"]["memory"] == 64 << 20
+    assert remote(1) == 2
 
 
 @pytest.mark.parametrize(("text", "size"), [("1GiB", 1 << 30), ("1.5 GB", 1_500_000_000), ("512m", 512_000_000),
