@@ -415,7 +415,7 @@ Outcome Node::status() const {
         workers.push_back({{"id", worker->id}, {"pid", worker->pid}, {"language", worker->language}, {"connected", worker->connection != nullptr}, {"process", or_null(worker->process)},
                            {"cpus", worker->allocation.cpus}, {"gpus", worker->allocation.gpus}, {"memory", worker->allocation.memory_bytes}, {"memory_used", memory_used(*worker)},
                            {"calls", worker->routes.size()}, {"uptime_s", seconds(worker->started_at)}});
-    const process::Enforcer enforcer = workers_.node_memory().enforced_by;
+    const process::Enforcer enforcer = workers_.memory_enforcer();
     const Allocation& all = resources_.all();
     const Allocation& unused = resources_.unused();
     const Json resources{{"cpus", all.cpus}, {"cpus_free", unused.cpus}, {"gpus", all.gpus}, {"gpus_free", unused.gpus},

@@ -1,5 +1,6 @@
 #include "daemon/workers.h"
 
+#include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -25,6 +26,11 @@ void remove_old_logs(const std::string& folder) {
     }
 }
 
+process::Enforcer told_by_keeper() {
+    const char* const name = std::getenv(process::k_memory_variable.data());
+    return process::enforcer_of(name == nullptr ? "" : name);
+}
+
 }  // namespace
 
 Workers::Workers(const net::asio::any_io_executor& executor, int keeper_fd, std::string folder, OnEnd on_end)
@@ -32,6 +38,7 @@ Workers::Workers(const net::asio::any_io_executor& executor, int keeper_fd, std:
       keeper_(net::adopt_unix(executor, Fd(keeper_fd))),
       folder_(std::move(folder)),
       on_end_(std::move(on_end)),
+      memory_enforcer_(told_by_keeper()),
       tasks_(executor) {
     ::mkdir(folder_.c_str(), 0700);
     remove_old_logs(folder_);
@@ -108,7 +115,7 @@ void Workers::on_keeper(process::KeeperMessage message) {
     } else if (auto* exited = std::get_if<process::Exited>(&message)) {
         if (const auto worker = find(exited->id)) end(exited->id, describe_end(*worker, *exited));
     } else if (const auto* limited = std::get_if<process::Limited>(&message)) {
-        if (limited->id.empty()) node_memory_ = limited->memory;
+        if (limited->id.empty()) memory_enforcer_ = limited->memory.enforced_by;
         if (const auto worker = find(limited->id); worker && on_limited_) on_limited_(worker, *limited);
     } else if (const auto* over = std::get_if<process::OverLimit>(&message)) {
         if (const auto worker = find(over->id); worker && on_over_limit_) on_over_limit_(*worker, *over);

@@ -39,8 +39,8 @@ public:
         on_limited_ = std::move(on_limited);
         on_over_limit_ = std::move(on_over_limit);
     }
-    // Who limits memory here, and to how much all workers together, as far as the keeper has said so.
-    const process::MemoryFacts& node_memory() const { return node_memory_; }
+    // Who limits memory here, as the keeper has said in the environment, or since.
+    process::Enforcer memory_enforcer() const { return memory_enforcer_; }
 
     // Reads what the keeper says until it closes.
     net::asio::awaitable<void> run();
@@ -74,7 +74,7 @@ private:
     OnEnd on_end_;
     OnLimited on_limited_;
     OnOverLimit on_over_limit_;
-    process::MemoryFacts node_memory_;
+    process::Enforcer memory_enforcer_;
     Bytes unsent_;
     bool writing_ = false;
     bool keeper_gone_ = false;  // and every worker with it: there is nobody to tell anything

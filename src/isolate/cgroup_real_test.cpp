@@ -21,7 +21,7 @@ protected:
     void SetUp() override {
         const auto place = own_place();
         if (!place || place->version != GetParam()) GTEST_SKIP() << "this machine counts memory in the other version of cgroups, or in none";
-        auto made = NodeCgroup::make(*place, std::string(k_node_prefix) + "test-" + random_hex(4), 0);
+        auto made = NodeCgroup::make(*place, std::string(process::k_node_cgroup_prefix) + "test-" + random_hex(4), 0);
         if (!made) GTEST_SKIP() << made.error().message;
         node_ = std::move(*made);
     }

@@ -150,20 +150,6 @@ TEST_F(FakeCgroups, StandsBesideAPlaceThatHasProcesses) {
     EXPECT_FALSE(NodeCgroup::make(place, "roundhouse-x", 0));
 }
 
-TEST_F(FakeCgroups, ARecordThatNamesSomethingElseRemovesNothing) {
-    fs::create_directories(root_ + "/user.slice");
-    fs::create_directories(root_ + "/roundhouse-x/worker-1/own");
-    put(root_ + "/record", "2 " + root_ + "/user.slice\n");
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
-    remove_recorded(root_ + "/record", deadline);
-    EXPECT_TRUE(fs::exists(root_ + "/user.slice"));
-    EXPECT_FALSE(fs::exists(root_ + "/record"));
-    write_record(root_ + "/record", Cgroup(Version::v1, root_ + "/roundhouse-x"));
-    remove_recorded(root_ + "/record", deadline);
-    EXPECT_FALSE(fs::exists(root_ + "/roundhouse-x"));
-    EXPECT_FALSE(fs::exists(root_ + "/record"));
-}
-
 TEST(LeaveWorker, StaysWhereItIsNoWorker) {
     EXPECT_FALSE(leave_worker(std::nullopt));
     const auto place = leave_worker(Place{Version::v2, "/no/such/mount", "/user.slice/roundhouse-box-1/aside"});

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 
 #include "isolate/cgroup.h"
 
@@ -20,6 +21,13 @@ constexpr std::uint64_t k_bytes_per_ms = 512 * 1024;
 // Looking takes at most this part of one processor.
 constexpr int k_looks_share = 20;
 constexpr int k_tree_max = 4096;
+
+// That this thread has run for: on a machine that is busy, looking takes longer and costs no more.
+std::chrono::nanoseconds processor_time() {
+    timespec now{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+}
 
 }  // namespace
 
@@ -59,7 +67,7 @@ std::uint64_t tree_bytes(pid_t pid) {
 milliseconds pause_for(std::uint64_t bytes_left, std::chrono::nanoseconds look_took) {
     const milliseconds for_growth(bytes_left / k_bytes_per_ms);
     const auto for_cost = std::chrono::ceil<milliseconds>(look_took * k_looks_share);
-    return std::max(std::clamp(for_growth, k_pause_min, k_pause_max), for_cost);
+    return std::max(std::clamp(for_growth, k_pause_min, k_pause_max), std::min(for_cost, k_pause_max));
 }
 
 void Monitor::add(const std::string& id, pid_t pid, std::uint64_t limit, Clock::time_point now) {
@@ -103,10 +111,11 @@ Monitor::Verdict Monitor::end_largest(const std::string& id, Watched& watched, c
     return verdict;
 }
 
-std::vector<Monitor::Verdict> Monitor::look(Clock::time_point now, const std::vector<process::ProcessEntry>& below) {
+std::vector<Monitor::Verdict> Monitor::look(Clock::time_point now, const Lister& list) {
     std::vector<Verdict> verdicts;
     if (watched_.empty() || now < next_) return verdicts;
-    const auto begin = Clock::now();
+    const auto begin = processor_time();
+    const std::vector<process::ProcessEntry> below = list();
     std::uint64_t left = k_pause_max.count() * k_bytes_per_ms;
     std::uint64_t together = 0;
     std::string largest_id;
@@ -135,7 +144,7 @@ std::vector<Monitor::Verdict> Monitor::look(Clock::time_point now, const std::ve
     std::erase_if(condemned_, [&](const auto& each) {
         return std::none_of(below.begin(), below.end(), [&](const auto& entry) { return entry.pid == each.first && entry.start_time == each.second; });
     });
-    next_ = now + pause_for(left, Clock::now() - begin);
+    next_ = now + pause_for(left, processor_time() - begin);
     return verdicts;
 }
 

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -41,8 +42,9 @@ public:
 
     // When to look next; never without a worker.
     std::optional<Clock::time_point> next() const;
-    // Looks at all of them if that is due. `below` is every process of the node but its daemon.
-    std::vector<Verdict> look(Clock::time_point now, const std::vector<process::ProcessEntry>& below);
+    // Looks at all of them if that is due. `list` finds every process of the node but its daemon.
+    using Lister = std::function<std::vector<process::ProcessEntry>()>;
+    std::vector<Verdict> look(Clock::time_point now, const Lister& list);
     // What is known of a worker; `kills` counts the verdicts.
     process::MemoryFacts facts(const std::string& id, Clock::time_point now) const;
 

@@ -36,6 +36,9 @@ protected:
         std::erase_if(below_, [&](const ProcessEntry& entry) { return entry.pid == pid; });
         below_.push_back({pid, pid == session ? 1 : session, session, 'S', 77, fmt::format("process {}", pid)});
     }
+    Monitor::Lister list() const {
+        return [this] { return below_; };
+    }
     static std::uint64_t page() { return static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)); }
 
     std::string proc_;
@@ -50,7 +53,7 @@ constexpr pid_t k_second = 90'000'101;
 TEST_F(MonitorTest, WithoutAWorkerThereIsNothingToDo) {
     Monitor monitor(100 * k_mib, proc_);
     EXPECT_FALSE(monitor.next());
-    EXPECT_TRUE(monitor.look(now_, below_).empty());
+    EXPECT_TRUE(monitor.look(now_, list()).empty());
     monitor.add("w1", k_first, 0, now_);
     EXPECT_TRUE(monitor.next());
     monitor.remove("w1");
@@ -64,10 +67,10 @@ TEST_F(MonitorTest, EndsTheLargestOfATreeThatHasTooMuch) {
     has(k_first, k_first, 30 * k_mib, 30 * k_mib);
     has(k_first + 1, k_first, 60 * k_mib, 60 * k_mib);
     has(k_second, k_second, 90 * k_mib, 90 * k_mib);
-    EXPECT_TRUE(monitor.look(now_, below_).empty());
+    EXPECT_TRUE(monitor.look(now_, list()).empty());
     has(k_first + 1, k_first, 80 * k_mib, 80 * k_mib);
     now_ += seconds(2);
-    auto verdicts = monitor.look(now_, below_);
+    auto verdicts = monitor.look(now_, list());
     ASSERT_EQ(verdicts.size(), 1u);
     EXPECT_EQ(verdicts[0].worker_id, "w1");
     EXPECT_EQ(verdicts[0].victim.pid, k_first + 1);
@@ -81,11 +84,11 @@ TEST_F(MonitorTest, EndsTheLargestOfATreeThatHasTooMuch) {
     EXPECT_EQ(verdicts[0].facts.kills, 1u);
     // It is still on its way out: nobody else is ended for what it has.
     now_ += seconds(2);
-    EXPECT_TRUE(monitor.look(now_, below_).empty());
+    EXPECT_TRUE(monitor.look(now_, list()).empty());
     // Then the worker itself.
     has(k_first, k_first, 101 * k_mib, 101 * k_mib);
     now_ += seconds(2);
-    verdicts = monitor.look(now_, below_);
+    verdicts = monitor.look(now_, list());
     ASSERT_EQ(verdicts.size(), 1u);
     EXPECT_TRUE(verdicts[0].is_worker);
     EXPECT_EQ(verdicts[0].facts.kills, 2u);
@@ -96,11 +99,11 @@ TEST_F(MonitorTest, WhatIsSharedCountsOnce) {
     monitor.add("w1", k_first, 100 * k_mib, now_);
     has(k_first, k_first, 80 * k_mib, 45 * k_mib);
     has(k_first + 1, k_first, 80 * k_mib, 45 * k_mib);
-    EXPECT_TRUE(monitor.look(now_, below_).empty());
+    EXPECT_TRUE(monitor.look(now_, list()).empty());
     EXPECT_EQ(monitor.facts("w1", now_).peak_bytes, 90 * k_mib);
     has(k_first + 1, k_first, 80 * k_mib, 56 * k_mib);
     now_ += seconds(2);
-    EXPECT_EQ(monitor.look(now_, below_).size(), 1u);
+    EXPECT_EQ(monitor.look(now_, list()).size(), 1u);
 }
 
 TEST_F(MonitorTest, TheNodesLimitIsForAllTogether) {
@@ -109,10 +112,10 @@ TEST_F(MonitorTest, TheNodesLimitIsForAllTogether) {
     monitor.add("w2", k_second, 0, now_);
     has(k_first, k_first, 80 * k_mib, 80 * k_mib);
     has(k_second, k_second, 110 * k_mib, 110 * k_mib);
-    EXPECT_TRUE(monitor.look(now_, below_).empty());
+    EXPECT_TRUE(monitor.look(now_, list()).empty());
     has(k_second, k_second, 130 * k_mib, 130 * k_mib);
     now_ += seconds(2);
-    const auto verdicts = monitor.look(now_, below_);
+    const auto verdicts = monitor.look(now_, list());
     ASSERT_EQ(verdicts.size(), 1u);
     EXPECT_EQ(verdicts[0].worker_id, "w2");
     EXPECT_TRUE(verdicts[0].facts.is_node_limit);
@@ -128,12 +131,12 @@ TEST_F(MonitorTest, LooksMoreOftenTheCloserItIs) {
     Monitor monitor(0, proc_);
     monitor.add("w1", k_first, 100 * k_mib, now_);
     has(k_first, k_first, 99 * k_mib, 99 * k_mib);
-    EXPECT_TRUE(monitor.look(now_, below_).empty());
+    EXPECT_TRUE(monitor.look(now_, list()).empty());
     EXPECT_LE(*monitor.next() - now_, milliseconds(500));
     EXPECT_GE(*monitor.next() - now_, milliseconds(10));
     // Not due yet.
     has(k_first, k_first, 300 * k_mib, 300 * k_mib);
-    EXPECT_TRUE(monitor.look(now_ + milliseconds(1), below_).empty());
+    EXPECT_TRUE(monitor.look(now_ + milliseconds(1), list()).empty());
 }
 
 TEST(ProcessBytes, OfThisProcess) {

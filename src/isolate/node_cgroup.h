@@ -2,7 +2,7 @@
 
 // A node's own cgroup, in which each of its workers that is limited has one: what the node may have together, the kernel
 // sees to, and how a worker ended, it counts for each. Owned by the keeper, which makes it when it begins and removes it when
-// everything has ended; of a keeper that was killed, the next one removes it. Linux only.
+// everything has ended; of a keeper that was killed, whoever sweeps up behind it does (process/cgroup_record.h). Linux only.
 
 #include <cstdint>
 #include <optional>
@@ -11,13 +11,9 @@
 
 #include "base/result.h"
 #include "isolate/cgroup.h"
-#include "process/node_folder.h"
+#include "process/cgroup_record.h"
 
 namespace rh::isolate {
-
-// How the cgroup of a node, and that of a worker in it, begin to be called.
-inline constexpr std::string_view k_node_prefix = "roundhouse-";
-inline constexpr std::string_view k_worker_prefix = "worker-";
 
 class NodeCgroup {
 public:
@@ -42,10 +38,5 @@ private:
 // A node that is started from inside a worker is none of that worker's processes: this process moves to where the
 // worker's node began. Its place now.
 std::optional<Place> leave_worker(std::optional<Place> place);
-
-// What of a node may be left whose keeper was killed: `record` is the file in which that one wrote where its cgroup is. Ends what
-// is in there, and removes it and the record.
-void write_record(const std::string& record, const Cgroup& cgroup);
-void remove_recorded(const std::string& record, process::Deadline deadline);
 
 }  // namespace rh::isolate

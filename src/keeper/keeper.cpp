@@ -211,6 +211,7 @@ Result<void> Keeper::start_daemon() {
         command.argv.push_back(part);
     command.env = process::current_environment();
     set_variable(command.env, process::k_node_variable, options_.state_folder);
+    set_variable(command.env, process::k_memory_variable, process::enforcer_name(memory_->node().memory.enforced_by));
     command.cwd = "/";
     command.stdout_path = command.stderr_path = process::daemon_log_path(options_.state_folder);
     command.inherited_fd = daemon_end.get();
@@ -220,7 +221,6 @@ Result<void> Keeper::start_daemon() {
         return fail(std::move(pid.error()));
     }
     daemon_pid_ = *pid;
-    daemon_.send(memory_->node());
     process::Inventory inventory;
     for (const auto& [worker_pid, worker] : workers_) inventory.workers.push_back({worker.id, worker_pid});
     daemon_.send(inventory);
@@ -310,6 +310,7 @@ Result<pid_t> Keeper::spawn_worker(const process::Start& start) {
     if (pid || pid.error().fact("step") != "cgroup") return pid;
     // A cgroup that may be made need not be one that may be joined.
     memory_->cannot_join(pid.error());
+    daemon_.send(memory_->node());
     command.cgroup_procs.clear();
     return process::spawn(command);
 }
@@ -326,9 +327,12 @@ void Keeper::signal_worker(const process::Signal& signal) {
 void Keeper::step_memory(Clock::time_point now) {
     const auto due = memory_ && !stopping_ ? memory_->next() : std::nullopt;
     if (!due || *due > now) return;
-    auto all = below();
-    std::erase_if(all, [&](const auto& entry) { return entry.pid == daemon_pid_; });
-    for (const MemoryLimits::Verdict& verdict : memory_->look(now, all)) {
+    const auto list = [this] {
+        auto all = below();
+        std::erase_if(all, [this](const auto& entry) { return entry.pid == daemon_pid_; });
+        return all;
+    };
+    for (const MemoryLimits::Verdict& verdict : memory_->look(now, list)) {
         log("worker {}: {} (pid {}) is ended for its memory", verdict.worker_id, verdict.victim.name, verdict.victim.pid);
         // The daemon hears of it before whoever waits for the process can.
         if (!verdict.is_worker) daemon_.send(process::OverLimit{verdict.worker_id, verdict.victim.pid, verdict.victim.name, verdict.facts});

@@ -24,8 +24,8 @@ std::string_view variable(const char* name) {
 }
 
 // What another keeper left goes first, because this one may be standing in it.
-std::optional<isolate::Place> place_after_sweeping(const std::string& record) {
-    if (::access(record.c_str(), F_OK) == 0) isolate::remove_recorded(record, std::chrono::steady_clock::now() + k_remove_timeout);
+std::optional<isolate::Place> place_after_sweeping(const std::string& state_folder) {
+    process::remove_recorded_cgroup(state_folder, std::chrono::steady_clock::now() + k_remove_timeout);
     return isolate::leave_worker(isolate::own_place());
 }
 
@@ -36,12 +36,12 @@ std::optional<isolate::Cgroup> around(const std::optional<isolate::Place>& place
 }  // namespace
 
 MemoryLimits::MemoryLimits(const std::string& state_folder, const std::string& cluster_name)
-    : record_(state_folder + "/cgroup"),
+    : state_folder_(state_folder),
       node_limit_(isolate::number_of(variable("ROUNDHOUSE_MEMORY")).value_or(0)),
-      place_(place_after_sweeping(record_)),
+      place_(place_after_sweeping(state_folder_)),
       kernel_(around(place_)),
       monitor_(node_limit_) {
-    const std::string_view only = variable("ROUNDHOUSE_MEMORY_BY");
+    const std::string_view only = variable(process::k_memory_variable.data());
     if (only == process::enforcer_name(Enforcer::nobody)) {
         enforcer_ = Enforcer::nobody;
     } else if (only != process::enforcer_name(Enforcer::monitor)) {
@@ -53,12 +53,12 @@ void MemoryLimits::make_cgroup(const std::string& cluster_name, std::string_view
     if (!place_) return log("memory is watched, because there is no cgroup that counts it");
     const isolate::Cgroup here(place_->version, place_->folder());
     if (!only.empty() && only != process::enforcer_name(here.enforcer()))
-        return log("memory is watched, because ROUNDHOUSE_MEMORY_BY asks for {} and this machine has {}", only, process::enforcer_name(here.enforcer()));
-    auto made = isolate::NodeCgroup::make(*place_, fmt::format("{}{}-{}", isolate::k_node_prefix, cluster_name, random_hex(4)), node_limit_);
+        return log("memory is watched, because {} asks for {} and this machine has {}", process::k_memory_variable, only, process::enforcer_name(here.enforcer()));
+    auto made = isolate::NodeCgroup::make(*place_, fmt::format("{}{}-{}", process::k_node_cgroup_prefix, cluster_name, random_hex(4)), node_limit_);
     if (!made) return log("memory is watched, because {}", made.error().message);
     cgroup_ = std::move(*made);
     enforcer_ = here.enforcer();
-    isolate::write_record(record_, cgroup_->cgroup());
+    process::write_cgroup_record(state_folder_, cgroup_->cgroup().folder());
 }
 
 process::Limited MemoryLimits::node() const {
@@ -113,7 +113,7 @@ void MemoryLimits::cannot_join(const Error& why) {
             worker.watched = true;
         }
     }
-    if (cgroup_ && cgroup_->remove()) ::unlink(record_.c_str());
+    if (cgroup_ && cgroup_->remove()) process::remove_cgroup_record(state_folder_);
     cgroup_.reset();
 }
 
@@ -158,7 +158,15 @@ MemoryFacts MemoryLimits::ended(const std::string& id, pid_t pid, int signal_num
 bool MemoryLimits::forget(const std::string& id) {
     const auto found = workers_.find(id);
     if (found == workers_.end()) return true;
-    if (found->second.cgroup && !found->second.cgroup->remove()) return false;
+    if (const auto& cgroup = found->second.cgroup; cgroup && !cgroup->remove()) {
+        // Nothing of the worker's is left, so that this is another node, which was started in there and could not leave: it goes
+        // on where this keeper is.
+        if (const auto here = isolate::own_place(); here && here->version == cgroup->version()) {
+            const isolate::Cgroup outside(here->version, here->folder());
+            for (const pid_t other : cgroup->processes()) (void)isolate::write_text(outside.procs_path(), std::to_string(other));
+        }
+        if (!cgroup->remove()) return false;
+    }
     monitor_.remove(id);
     workers_.erase(found);
     return true;
@@ -171,10 +179,12 @@ std::vector<pid_t> MemoryLimits::processes(const std::string& id) const {
 
 void MemoryLimits::remove() {
     if (!cgroup_) return;
+    while (!workers_.empty() && forget(workers_.begin()->first)) {
+    }
     // What a process has left there takes the kernel a moment more.
     const auto deadline = Clock::now() + k_remove_timeout;
     while (!cgroup_->remove() && Clock::now() < deadline) ::usleep(2'000);
-    ::unlink(record_.c_str());
+    process::remove_cgroup_record(state_folder_);
 }
 
 }  // namespace rh::keeper

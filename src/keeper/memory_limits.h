@@ -47,7 +47,7 @@ public:
 
     // The monitor's next look, and what it finds.
     std::optional<Clock::time_point> next() const { return monitor_.next(); }
-    std::vector<Verdict> look(Clock::time_point now, const std::vector<process::ProcessEntry>& below) { return monitor_.look(now, below); }
+    std::vector<Verdict> look(Clock::time_point now, const isolate::Monitor::Lister& list) { return monitor_.look(now, list); }
 
     // The node has ended.
     void remove();
@@ -63,7 +63,7 @@ private:
     void make_cgroup(const std::string& cluster_name, std::string_view only);
     process::Limited limited(const std::string& id, const Worker& worker) const;
 
-    const std::string record_;  // the file that says where the node's cgroup is
+    const std::string state_folder_;
     const std::uint64_t node_limit_;
     process::Enforcer enforcer_ = process::Enforcer::monitor;
     std::optional<isolate::Place> place_;

@@ -251,6 +251,13 @@ std::string_view enforcer_name(Enforcer enforcer) {
     return "unknown";
 }
 
+Enforcer enforcer_of(std::string_view name) {
+    for (const auto enforcer : {Enforcer::cgroup2, Enforcer::cgroup1, Enforcer::monitor, Enforcer::kernel}) {
+        if (enforcer_name(enforcer) == name) return enforcer;
+    }
+    return Enforcer::nobody;
+}
+
 Result<void> check_start(const Start& start) {
     std::size_t size = 1 + 6 * k_length_bytes + start.id.size() + start.cwd.size() + start.stdout_path.size() +
                        start.stderr_path.size();

@@ -24,6 +24,10 @@ enum class Enforcer : std::uint8_t {
     kernel = 4,   // nobody of ours: the machine, or the container around the node, had no memory left
 };
 std::string_view enforcer_name(Enforcer enforcer);
+// And the inverse: nobody for what is none.
+Enforcer enforcer_of(std::string_view name);
+// The only one that a keeper is to try, by name, and then for its daemon the one that it is.
+inline constexpr std::string_view k_memory_variable = "ROUNDHOUSE_MEMORY_BY";
 
 // What is known of a worker's memory.
 struct MemoryFacts {
@@ -84,7 +88,7 @@ struct Inventory {
 };
 
 // Who limits that worker's memory, and how: sent behind its Started, and to a restarted daemon of each that lives. With an
-// empty id, sent first: what holds for the node.
+// empty id: who does so for the node from now on, where that has changed since the daemon began.
 struct Limited {
     std::string id;
     MemoryFacts memory;  // who and how much; the rest is empty

@@ -154,6 +154,19 @@ TEST_F(SpawnTest, KeepsTheChildOnItsCpus) {
     EXPECT_NE(refused.error().message.find("cannot keep sh on the 1 CPUs"), std::string::npos) << refused.error().message;
 }
 
+// A plain file here; in a cgroup the kernel takes what is written for whoever writes it.
+TEST_F(SpawnTest, JoinsACgroupBeforeTheProgramBegins) {
+    Command inside = shell("cat procs");
+    inside.cgroup_procs = folder_ + "/procs";
+    std::ofstream(inside.cgroup_procs).close();
+    EXPECT_EQ(run(inside), "0");
+    inside.cgroup_procs = folder_ + "/gone/procs";
+    const auto refused = spawn(inside);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().fact("step"), "cgroup");
+    EXPECT_EQ(refused.error().message, "cannot put sh into the cgroup of " + folder_ + "/gone/procs: No such file or directory");
+}
+
 TEST_F(SpawnTest, DiesWithItsParent) {
     int ends[2];
     ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);

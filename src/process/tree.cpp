@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "base/fd.h"
+#include "process/cgroup_record.h"
 
 namespace rh::process {
 
@@ -205,7 +206,10 @@ std::vector<ProcessEntry> node_processes(const std::string& state_folder) {
 Result<void> sweep_node(const std::string& state_folder, Deadline deadline) {
     for (;;) {
         const std::vector<ProcessEntry> left = node_processes(state_folder);
-        if (left.empty()) return {};
+        if (left.empty()) {
+            remove_recorded_cgroup(state_folder, deadline);
+            return {};
+        }
         for (const auto& process : left) send_signal(process, SIGKILL);
         if (std::chrono::steady_clock::now() >= deadline)
             return fail(Code::timeout, fmt::format("{} processes of {} do not end, one is {} (pid {}, state {}): end them by hand",

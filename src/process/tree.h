@@ -58,7 +58,7 @@ bool await_end(const ProcessEntry& process, Deadline deadline);
 
 // The processes of this user's that carry the node's mark, with their descendants; never the calling process.
 std::vector<ProcessEntry> node_processes(const std::string& state_folder);
-// Kills what a node left whose keeper was killed, until nothing is found. Code::timeout names what would not die.
+// Kills what a node left whose keeper was killed, until nothing is found, and removes its cgroup. Code::timeout names what would not die.
 Result<void> sweep_node(const std::string& state_folder, Deadline deadline);
 
 }  // namespace rh::process

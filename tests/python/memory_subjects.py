@@ -65,6 +65,13 @@ def nothing(fail: bool = False) -> str:
     return "done"
 
 
+def start_cluster(name: str) -> int:
+    """One that outlives this worker; the pid of its keeper."""
+    import roundhouse as rh
+
+    return int(rh.compute(name).up_if_not().status()["keeper_pid"])
+
+
 class Shelf:
     """An object that must outlive what its children do."""
 

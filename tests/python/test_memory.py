@@ -87,7 +87,9 @@ def test_what_is_suggested_leads_to_enough(limited: rh.Cluster) -> None:
         assert isinstance(error, rh.OutOfMemory)
         tried.append(error.suggested_memory or 0)
     assert tried == sorted(tried)
-    assert 200 * MIB < tried[-1] <= 1024 * MIB
+    # The monitor may miss what goes beyond a limit for some milliseconds only.
+    least = 200 * MIB if by(limited) != "monitor" else 64 * MIB
+    assert least < tried[-1] <= 1024 * MIB
 
 
 def test_a_child_that_is_killed_leaves_the_worker_alone(
@@ -109,7 +111,7 @@ def test_a_child_that_is_killed_leaves_the_worker_alone(
     assert shelf.count() == 1
     assert "killed for its memory" not in capsys.readouterr().err
     with pytest.raises(AttributeError):
-        shelf.no_such_method()
+        shelf.no_such_method()  # type: ignore[attr-defined]
 
 
 def test_a_child_is_killed_and_the_worker_exits_with_0(limited: rh.Cluster) -> None:
@@ -171,8 +173,12 @@ def test_the_status_says_how_much_each_has(limited: rh.Cluster) -> None:
 
 
 def test_a_worker_that_cannot_even_start_says_why(limited: rh.Cluster) -> None:
+    def send_and_wait() -> None:
+        # The monitor may see it only once it has started.
+        rh.function(subjects.take).to(limited, name="tiny", memory=2 * MIB)(4000)
+
     with pytest.raises(rh.OutOfMemory) as caught:
-        rh.function(subjects.take).to(limited, name="tiny", memory=2 * MIB)
+        send_and_wait()
     assert caught.value.limit == 2 * MIB
 
 
@@ -195,7 +201,7 @@ def test_all_workers_together(how: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 def cgroups_of(box: rh.Cluster) -> list[Path]:
     record = Path(box.status()["state_folder"]) / "cgroup"
-    return [Path(record.read_text().split(" ", 1)[1].rstrip("\n"))] if record.exists() else []
+    return [Path(record.read_text())] if record.exists() else []
 
 
 def test_nothing_is_left_in_the_cgroups() -> None:
@@ -229,8 +235,30 @@ def test_the_next_node_removes_what_a_killed_keeper_left() -> None:
         box.up_if_not()
         assert not folders[0].exists()
         assert cgroups_of(box) != folders
+        # So does whoever ends it.
+        (folder,) = cgroups_of(box)
+        os.kill(box.status()["keeper_pid"], signal.SIGKILL)
+        wait_until(lambda: not box.is_up(), what="the end of the node")
+        box.teardown()
+        assert not folder.exists()
     finally:
         box.teardown()
+
+
+def test_a_node_that_a_worker_starts_is_not_in_the_workers_cgroup() -> None:
+    nested = rh.compute("nested-in-memory")
+    try:
+        with rh.compute("around-nested") as box:
+            folders = cgroups_of(box)
+            if not folders:
+                pytest.skip("no cgroup may be made here")
+            keeper = rh.function(subjects.start_cluster).to(box, memory=LIMIT)(nested.name)
+            assert "worker-" not in Path(f"/proc/{keeper}/cgroup").read_text()
+            assert nested.is_up()
+        wait_until(lambda: not folders[0].exists(), what="the end of the node's cgroup")
+        assert nested.is_up()
+    finally:
+        nested.teardown()
 
 
 def test_a_node_that_limits_nothing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
