@@ -113,11 +113,15 @@ rh_layer(isolate process base)
 rh_static_library(SQLITE_LIBRARY sqlite3)
 rh_layer(store base ${SQLITE_LIBRARY})
 if(TARGET rh_store)
-  # src/store/schema.sql becomes the text k_schema in <build>/generated/store/schema.sql.h.
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/store/schema.sql")
-  file(READ "${PROJECT_SOURCE_DIR}/src/store/schema.sql" schema)
-  file(CONFIGURE OUTPUT "${generated_dir}/store/schema.sql.h" @ONLY
-    CONTENT "#pragma once\n\nnamespace rh::store {\ninline constexpr const char* k_schema = R\"sql(@schema@)sql\";\n}\n")
+  # src/store/schema.sql becomes the text k_schema in <build>/generated/store/schema.sql.h, schema_runs.sql k_schema_runs, ...
+  file(GLOB schemas CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/src/store/schema*.sql")
+  foreach(file IN LISTS schemas)
+    get_filename_component(name "${file}" NAME_WE)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${file}")
+    file(READ "${file}" schema)
+    file(CONFIGURE OUTPUT "${generated_dir}/store/${name}.sql.h" @ONLY
+      CONTENT "#pragma once\n\nnamespace rh::store {\ninline constexpr const char* k_@name@ = R\"sql(@schema@)sql\";\n}\n")
+  endforeach()
   target_include_directories(rh_store PRIVATE "${generated_dir}")
 endif()
 rh_layer(registry store base)

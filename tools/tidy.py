@@ -53,6 +53,7 @@ THIRD_PARTY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("protocol/", ("wire", "rpc")),  # the headers that protoc generates
     ("openssl/", ("net",)),
     ("sqlite3", ("store", "registry")),
+    ("xxhash", ("store",)),
     ("CLI/", ("cli",)),
     ("nanobind/", ("binding",)),
     ("Python.h", ("binding",)),

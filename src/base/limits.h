@@ -104,6 +104,25 @@ inline constexpr std::size_t k_stderr_tail_bytes = 64 * 1024;
 inline constexpr std::uint64_t k_log_file_bytes_kept = 8 * 1024 * 1024;
 inline constexpr std::chrono::hours k_log_age_max{7 * 24};
 
+// Runs. The journal's queue is bounded for whoever asks; what running attempts have to tell is bounded by their number and their
+// output windows.
+inline constexpr std::size_t k_runs_active_max = 4096;
+inline constexpr std::size_t k_journal_queue_max = 4096;
+inline constexpr std::size_t k_journal_batch_max = 512;
+inline constexpr std::uint64_t k_run_body_bytes_max = std::uint64_t{1} << 30;
+// Bodies beyond this stand in files beside the journal.
+inline constexpr std::uint64_t k_run_body_bytes_inline = 256 * 1024;
+inline constexpr std::uint64_t k_run_log_bytes_kept = 8 * 1024 * 1024;
+inline constexpr std::size_t k_run_shown_bytes_max = 512;  // of its arguments, for people
+inline constexpr std::size_t k_runs_listed_max = 1000;
+// How long an ended run is kept, how much one may hold, and all of them; a run may be started with other bounds of its own.
+inline constexpr std::chrono::hours k_run_age_max{30 * 24};
+inline constexpr std::uint64_t k_run_bytes_max = std::uint64_t{1} << 30;
+inline constexpr std::uint64_t k_runs_bytes_max = std::uint64_t{8} << 30;
+inline constexpr seconds k_journal_prune_pause{60};
+inline constexpr milliseconds k_journal_idle{1'000};  // then what it has written is moved from its WAL into the file
+inline constexpr milliseconds k_run_store_pause{1'000};  // before an end that could not be stored is tried again
+
 // Waits.
 inline constexpr milliseconds k_start_timeout{20'000};
 inline constexpr milliseconds k_worker_start_timeout{60'000};

@@ -26,6 +26,8 @@ std::string_view code_name(Code code) {
         case Code::io: return "io";
         case Code::out_of_memory: return "out_of_memory";
         case Code::unsupported: return "unsupported";
+        case Code::run_conflict: return "run_conflict";
+        case Code::damaged: return "damaged";
     }
     return "unknown";
 }
@@ -48,6 +50,8 @@ std::string_view code_type(Code code) {
         case Code::protocol: return "ProtocolError";
         case Code::out_of_memory: return "OutOfMemory";
         case Code::unsupported: return "Unsupported";
+        case Code::run_conflict: return "RunConflict";
+        case Code::damaged: return "RecordDamaged";
         case Code::io: return "OSError";
         case Code::unknown:
         case Code::internal: return "InternalError";
@@ -56,7 +60,7 @@ std::string_view code_type(Code code) {
 }
 
 Code code_from_number(std::uint32_t number) {
-    constexpr auto k_last = static_cast<std::uint32_t>(Code::unsupported);
+    constexpr auto k_last = static_cast<std::uint32_t>(Code::damaged);
     return number <= k_last ? static_cast<Code>(number) : Code::unknown;
 }
 

@@ -34,6 +34,8 @@ enum class Code : std::uint16_t {  // never renumber
     io = 16,  // the operating system refused; the message has its words
     out_of_memory = 17,
     unsupported = 18,
+    run_conflict = 19,  // a run of that name has other arguments or other code
+    damaged = 20,       // what was stored is not what was written
 };
 
 // The stable lower-case word for a code, as JSON and log lines show it.

@@ -14,12 +14,12 @@ namespace {
 
 TEST(Code, EachHasAWordAndANumberThatComesBack) {
     std::set<std::string_view> words;
-    for (std::uint16_t number = 0; number <= static_cast<std::uint16_t>(Code::unsupported); ++number) {
+    for (std::uint16_t number = 0; number <= static_cast<std::uint16_t>(Code::damaged); ++number) {
         words.insert(code_name(static_cast<Code>(number)));
         EXPECT_EQ(code_from_number(number), static_cast<Code>(number));
     }
-    EXPECT_EQ(words.size(), 19u);
-    EXPECT_EQ(code_from_number(19), Code::unknown);
+    EXPECT_EQ(words.size(), 21u);
+    EXPECT_EQ(code_from_number(21), Code::unknown);
     EXPECT_EQ(code_from_number(0xffffffff), Code::unknown);
     EXPECT_EQ(code_type(Code::not_found), "NotFound");
     EXPECT_EQ(code_type(Code::protocol), "ProtocolError");
@@ -33,6 +33,8 @@ TEST(Code, NumbersAreThoseOnTheWire) {
     EXPECT_EQ(static_cast<int>(Code::node_lost), 9);
     EXPECT_EQ(static_cast<int>(Code::protocol), 14);
     EXPECT_EQ(static_cast<int>(Code::unsupported), 18);
+    EXPECT_EQ(static_cast<int>(Code::run_conflict), 19);
+    EXPECT_EQ(static_cast<int>(Code::damaged), 20);
 }
 
 TEST(Error, CarriesFacts) {

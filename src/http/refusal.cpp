@@ -19,6 +19,7 @@ int status_of(const Error& error) {
         case Code::not_allowed: return 403;
         case Code::not_found: return 404;
         case Code::name_taken:
+        case Code::run_conflict:
         case Code::cancelled: return 409;
         // A value that was returned, and that the caller's Accept has no form for.
         case Code::not_serializable: return error.fact("of") == "result" ? 406 : 422;
@@ -30,6 +31,7 @@ int status_of(const Error& error) {
         case Code::node_lost: return 503;
         case Code::timeout: return 504;
         case Code::unknown:
+        case Code::damaged:
         case Code::launch_failed:
         case Code::setup_failed:
         case Code::internal:

@@ -1,0 +1,128 @@
+#pragma once
+
+// The journal of a node's runs: runs.db and, for what is large, the folder runs/ beside it. It has a thread of its own, which begins
+// with the first thing that is asked and ends with the destructor. What waits for it is done in one transaction and committed once,
+// with full sync; then each asker is told, through `post`, on the executor that it came from. So nothing is told that is not on the
+// disk, and nobody but this thread ever waits for the disk. Its methods are called from one thread; they never block.
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "store/run_log.h"
+#include "store/run_records.h"
+
+namespace rh::store {
+
+class Journal {
+public:
+    using Post = std::function<void(std::function<void()>)>;
+    template <class T>
+    using Done = std::function<void(Result<T>)>;
+
+    // What somebody asks for by name.
+    struct Wanted {
+        std::string name;
+        std::string service;
+        std::string method;
+        std::string principal;
+        std::string code;       // of what would run now; empty: not known
+        std::string digest;     // of its arguments; empty: not comparable
+        std::string shown;
+        std::int64_t keep_s = 0;
+        std::int64_t keep_bytes = 0;
+        bool replace = false;
+        bool accept_old_code = false;
+        Body arguments;
+    };
+    struct Begun {
+        enum class How {
+            made,      // a new attempt, queued: whoever asked is to run it
+            attached,  // it is queued or running
+            stored,    // it has succeeded
+            busy,      // it is to be replaced and has not ended: cancel it, then ask again
+        };
+        How how = How::made;
+        RunRecord run;
+        AttemptRecord attempt;
+        bool code_compared = false;
+        bool arguments_compared = false;
+    };
+    // One line of a list: a damaged run says so instead of what it is.
+    struct Listed {
+        std::string name;
+        Result<RunHistory> history;
+    };
+
+    Journal(std::string state_folder, Post post, std::size_t queue_max = limits::k_journal_queue_max);
+    // What was asked for is still done, but nobody is told.
+    ~Journal();
+    Journal(const Journal&) = delete;
+    Journal& operator=(const Journal&) = delete;
+
+    // Reads what a daemon before this one has left: what ran then is lost.
+    void open_if_there();
+
+    // Those that follow are Code::limit_exceeded at once when too much waits.
+
+    // Decides what a call by that name is (design: "What outlives what"). Code::run_conflict names what differs.
+    void begin(Wanted wanted, Done<Begun> done);
+    // Code::not_found names what there is.
+    void look_up(std::string name, Done<RunHistory> done);
+    void list(std::size_t most, Done<std::vector<Listed>> done);
+    // The value, or the exception, of an attempt that has ended.
+    void read_result(std::string run_id, AttemptRecord attempt, Done<Outcome> done);
+    void read_arguments(std::string run_id, std::int64_t number, Done<Body> done);
+    void read_log(std::string run_id, std::int64_t number, LogCursor from, std::uint64_t bytes_max, Done<LogRead> done);
+    // A damaged one as well; Code::not_found where there is none. Not while it runs, which is for the caller to see to.
+    void forget(std::string name, Done<bool> done);
+    // What the thread also does by itself, now and then.
+    void prune(std::int64_t now_ms, std::int64_t bytes_max, Done<bool> done);
+
+    // These always are taken: there are only as many as attempts run.
+
+    void note_running(std::string name, std::int64_t number);
+    void append_log(std::string run_id, std::int64_t number, Channel channel, std::uint64_t at, Bytes text, Done<bool> done);
+    // The attempt's end, with what it printed: it is told once both are on the disk. The outcome stays with the asker until then.
+    void end(std::string name, std::int64_t number, RunState state, std::shared_ptr<const Outcome> outcome, std::uint64_t log_bytes, Done<bool> done);
+
+private:
+    struct Task {
+        std::function<Result<void>(const Database&)> work;
+        std::function<void(Result<void>)> done;
+    };
+
+    bool add(Task task, bool always);
+    template <class T>
+    void ask(bool always, std::function<Result<T>(const RunRecords&)> work, Done<T> done);
+    Result<Begun> begin_now(const RunRecords& records, const Wanted& wanted) const;
+    Error unknown(const RunRecords& records, std::string_view name) const;
+
+    void work();
+    Result<const Database*> database();
+    // Each task's end; all of them are committed, or none that says so.
+    std::vector<Result<void>> do_all(const std::vector<Task>& tasks);
+    Result<void> do_alone(const Task& task);
+    void rest();
+
+    const std::string path_;
+    const std::string folder_;
+    const Post post_;
+    const std::size_t queue_max_;
+
+    std::mutex mutex_;
+    std::condition_variable more_;
+    std::deque<Task> queue_;  // guarded, as the next
+    bool stopping_ = false;
+
+    // The thread's own.
+    std::optional<Database> database_;
+    bool has_written_ = false;
+    std::chrono::steady_clock::time_point pruned_at_;
+
+    std::thread thread_;
+};
+
+}  // namespace rh::store
