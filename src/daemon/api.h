@@ -58,7 +58,8 @@ public:
     virtual void took_output(std::uint64_t bytes) = 0;
     // An item event was dealt with.
     virtual void took_item(const CallEvent& item) = 0;
-    virtual void cancel() = 0;
+    // With `kill` its worker may be ended for it.
+    virtual void cancel(bool kill) = 0;
 };
 
 // Somebody inside the daemon who makes calls. Outlives them; when it goes, what it has started and not deployed to is ended.

@@ -4,6 +4,7 @@
 // takes it as it is (local_calls.h). Owned by whoever it stands for, on the daemon's executor; Router::drop_client() ends what
 // it has begun.
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -70,5 +71,8 @@ struct Asker {
 
     Caller* get() const { return alive != nullptr && *alive ? caller : nullptr; }
 };
+
+// When the call must have ended, if nothing of its time was used up yet.
+std::chrono::steady_clock::time_point due_of(const Asker& asker);
 
 }  // namespace rh::daemon

@@ -55,6 +55,7 @@ Result<void> Connection::on_message(rpc::Message& message, Body body) {
             return {};
         case wire::CREDIT:
             if (message.channel() == wire::BODY) link_.grant(message.stream(), message.number());
+            else if (worker == nullptr && message.channel() != wire::ITEMS) switchboard_.on_node_credit(*this, message.stream(), message.number());
             return {};
         case wire::CANCEL:
             if (worker == nullptr && message.source() == 0) switchboard_.on_node_cancel(*this, message.stream());

@@ -23,6 +23,8 @@ public:
     virtual bool relay_from_worker(Connection& connection, rpc::Message& message, ByteView body) = 0;
     virtual void on_node_call(Connection& connection, rpc::Message& message, Body body) = 0;
     virtual void on_node_cancel(Connection& connection, std::uint64_t stream) = 0;
+    // The client has taken so many bytes of the output of a call to the node itself.
+    virtual void on_node_credit(Connection& connection, std::uint64_t stream, std::uint64_t bytes) = 0;
     virtual void on_node_result(Connection& connection, std::uint64_t stream, Outcome outcome) = 0;
 
 protected:

@@ -18,7 +18,9 @@ Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& option
       memory_(executor, [this](Worker& worker, std::shared_ptr<const Error> why) { router_.note_memory_kill(worker, std::move(why)); }),
       tasks_(executor),
       doors_(executor, options.state_folder),
-      node_({options.cluster_name, options.socket_path, options.state_folder}, executor, services_, workers_, router_, tasks_, doors_) {
+      node_({options.cluster_name, options.socket_path, options.state_folder}, executor, services_, workers_, router_, tasks_, doors_),
+      runs_(executor, options.state_folder, tasks_, [this](Principal principal) { return calls(std::move(principal)); }),
+      run_control_(executor, runs_, services_) {
     doors_.tokens.on_end([this](const std::string& principal) { end_connections_of(principal); });
     router_.follow_with(follower_);
     router_.watch_with(memory_);
@@ -38,9 +40,11 @@ awaitable<void> Daemon::run() {
     tasks_.spawn(memory_.run());
     tasks_.spawn(doors_.tokens.run());
     doors_.listening.restore();
+    runs_.journal().open_if_there();
     co_await workers_.run();
     spdlog::info("the keeper is gone: the node ends");
     stopping_ = true;
+    runs_.stop();
     for (Session& session : sessions_) session.connection.link().close();
     follower_.stop();
     doors_.listening.stop();
@@ -121,6 +125,7 @@ void Daemon::ask_node(Asker asker, std::string method, Body body) {
 void Daemon::drop_caller(Caller& caller) {
     router_.drop_client(caller);
     node_.drop_client(caller);
+    run_control_.drop_client(caller);
 }
 
 std::unique_ptr<Calls> Daemon::calls(Principal principal) {
@@ -143,7 +148,12 @@ std::optional<MethodFacts> Daemon::method(std::string_view service, std::string_
 }
 
 awaitable<void> Daemon::answer(Asker asker, std::string method, Body body) {
-    Outcome outcome = co_await node_.call(std::move(method), std::move(body), asker);
+    Outcome outcome;
+    if (RunControl::answers(method)) {
+        outcome = co_await run_control_.call(std::move(method), std::move(body), asker);
+    } else {
+        outcome = co_await node_.call(std::move(method), std::move(body), asker);
+    }
     Caller* const caller = asker.get();
     // Unless it was answered before, because what it asked for did not end in time.
     if (caller != nullptr && caller->asking.erase(asker.stream) != 0) caller->answer(asker.stream, std::move(outcome));

@@ -11,6 +11,7 @@
 #include "daemon/local_calls.h"
 #include "daemon/memory_watch.h"
 #include "daemon/node.h"
+#include "daemon/run_control.h"
 
 namespace rh::daemon {
 
@@ -56,9 +57,14 @@ private:
     bool relay_from_worker(Connection& connection, rpc::Message& message, ByteView body) override { return router_.from_worker(connection, message, body); }
     void on_node_call(Connection& connection, rpc::Message& message, Body body) override;
     void ask_node(Asker asker, std::string method, Body body) override;
-    void cancel_ask(const Caller& caller, std::uint64_t stream) override { node_.cancel(caller, stream); }
+    void cancel_ask(const Caller& caller, std::uint64_t stream) override {
+        node_.cancel(caller, stream);
+        run_control_.cancel(caller, stream);
+    }
+    void credit_ask(const Caller& caller, std::uint64_t stream, std::uint64_t bytes) override { run_control_.credit(caller, stream, bytes); }
     void drop_caller(Caller& caller) override;
-    void on_node_cancel(Connection& connection, std::uint64_t stream) override { node_.cancel(connection.caller(), stream); }
+    void on_node_cancel(Connection& connection, std::uint64_t stream) override { cancel_ask(connection.caller(), stream); }
+    void on_node_credit(Connection& connection, std::uint64_t stream, std::uint64_t bytes) override { credit_ask(connection.caller(), stream, bytes); }
     void on_node_result(Connection& connection, std::uint64_t stream, Outcome outcome) override;
 
     net::asio::any_io_executor executor_;
@@ -71,6 +77,8 @@ private:
     net::TaskGroup tasks_;
     Doors doors_;
     Node node_;
+    Runs runs_;
+    RunControl run_control_;
     std::list<Session> sessions_;
     bool stopping_ = false;
 };

@@ -27,7 +27,7 @@ public:
     LocalCall(const LocalCall&) = delete;
     LocalCall& operator=(const LocalCall&) = delete;
     ~LocalCall() override {
-        cancel();
+        cancel(false);
         calls_.calls_.erase(stream_);
     }
 
@@ -52,8 +52,11 @@ public:
         if (ungranted_output_ >= limits::k_output_window_bytes / 4) grant(wire::STDOUT, std::exchange(ungranted_output_, 0));
     }
     void took_item(const CallEvent& item) override;
-    void cancel() override {
-        if (std::exchange(cancelled_, true) || ended_) return;
+    void cancel(bool kill) override {
+        // Once more only to ask for more.
+        if (ended_ || (cancelled_ && (kill_ || !kill))) return;
+        cancelled_ = true;
+        kill_ = kill_ || kill;
         rpc::Message message = message_of(wire::CANCEL, stream_);
         message.set_kill(kill_);
         if (!calls_.router_.from_client(calls_.caller_, message, {})) calls_.owner_.cancel_ask(calls_.caller_, stream_);
@@ -68,7 +71,7 @@ private:
         rpc::Message message = message_of(wire::CREDIT, stream_);
         message.set_channel(channel);
         message.set_number(number);
-        calls_.router_.from_client(calls_.caller_, message, {});
+        if (!calls_.router_.from_client(calls_.caller_, message, {}) && channel == wire::STDOUT) calls_.owner_.credit_ask(calls_.caller_, stream_, number);
     }
     void ask_node();
     void add(CallEvent event) {
@@ -214,7 +217,7 @@ void LocalCall::on_message(rpc::Message& message, ByteView body) {
             event.kind = CallEvent::Kind::aborted;
             event.outcome = Outcome::failed(wire::error_of(message));
             // An item alone may be given up, and the result still comes; whoever reads it cannot go on behind half an item.
-            if (message.channel() == wire::ITEMS) cancel();
+            if (message.channel() == wire::ITEMS) cancel(false);
             ended_ = true;
             return add(std::move(event));
         }

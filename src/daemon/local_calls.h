@@ -21,6 +21,8 @@ public:
         virtual void ask_node(Asker asker, std::string method, Body body) = 0;
         // That call of its own is no longer wanted.
         virtual void cancel_ask(const Caller& caller, std::uint64_t stream) = 0;
+        // It has taken so many bytes of that call's output.
+        virtual void credit_ask(const Caller& caller, std::uint64_t stream, std::uint64_t bytes) = 0;
         virtual void drop_caller(Caller& caller) = 0;
 
     protected:

@@ -9,6 +9,7 @@
 #include "daemon/requests.h"
 #include "isolate/monitor.h"
 #include "process/spawn.h"
+#include "store/checksum.h"
 
 namespace rh::daemon {
 
@@ -23,6 +24,7 @@ struct Node::Deployment {
     bool replace = false;
     bool exist_ok = false;
     std::shared_ptr<const Loadable> code;
+    std::string code_digest;
 
     static Result<Deployment> of(const Json& request, const Body& body);
 };
@@ -90,6 +92,9 @@ Result<Node::Deployment> Node::Deployment::of(const Json& request, const Body& b
     }
     RH_TRY(wanted.replace, field<bool>(request, "replace", false));
     RH_TRY(wanted.exist_ok, field<bool>(request, "exist_ok", false));
+    RH_TRY(wanted.code_digest, field<std::string>(request, "code_digest", std::string()));
+    // A file's text is its code; nobody else can tell for code that comes as a pickle.
+    if (wanted.code_digest.empty() && found_out && body.part_bytes.size() > 1) wanted.code_digest = "file:" + store::digest_of(as_text(body.parts()[1]));
     RH_TRY(const std::uint64_t encoding, amount(request, "encoding", static_cast<std::uint64_t>(Encoding::pickle), 3));
     RH_TRY(const std::uint64_t concurrency, amount(request, "max_concurrency", 0, limits::k_worker_threads_max));
     RH_TRY(const std::uint64_t queue, amount(request, "max_queue", 0, limits::k_calls_per_worker_max));
@@ -133,7 +138,7 @@ awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
         co_return json_outcome(Json::object());
     }
     co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; it has start, abandon, deploy, create, describe, rename, delete, clear, "
-                                                                 "create_process, processes, kill_process, set_env, run, status, listen, unlisten, listening, token_create, tokens, token_revoke and stop", method)));
+                                                                 "create_process, processes, kill_process, set_env, run, status, listen, unlisten, listening, token_create, tokens, token_revoke, run_start, run_get, run_list, run_logs, run_result, run_cancel, run_forget and stop", method)));
 }
 
 // --- workers -------------------------------------------------------------------------------------------------------
@@ -350,6 +355,7 @@ awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker ask
         service->name = name;
         service->kind = *kind;
         service->code = wanted->code;
+        service->code_digest = wanted->code_digest;
         co_return co_await finish(service, loaded, wanted->exist_ok);
     }
     for (const auto& worker : workers) {
@@ -368,6 +374,7 @@ awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker ask
     service->name = name;
     service->kind = *kind;
     service->code = wanted->code;
+    service->code_digest = wanted->code_digest;
     service->workers = workers;
     co_return co_await finish(service, loaded, wanted->exist_ok);
 }

@@ -91,8 +91,6 @@ private:
     // Whether the asker's call is made from within the one that makes what has that name: it would wait for itself.
     bool is_within_maker(const Asker& asker, std::string_view name) const;
     void wake(const Names& names, std::string_view name);
-    // When the call must have ended, if nothing of its time was used up yet.
-    static std::chrono::steady_clock::time_point due_of(const Asker& asker);
     static Result<Sought> sought_in(const Json& request);
     Sought sought_by_create(const std::string& class_name, const std::string& method, std::string name) const;
     std::vector<std::string> classes_of(const Service& service) const;

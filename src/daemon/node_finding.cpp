@@ -70,12 +70,6 @@ Result<void> Node::check_fits(const Service& there, const Sought& sought) const 
                     .with("name", there.name).with("kind", std::string(kind_name(there.kind))));
 }
 
-Clock::time_point Node::due_of(const Asker& asker) {
-    // A clock's numbers end somewhere: whoever waits longer than this waits for ever.
-    constexpr std::uint64_t k_longest_ms = std::uint64_t{10} * 365 * 24 * 3600 * 1000;
-    return asker.deadline_ms == 0 || asker.deadline_ms > k_longest_ms ? Clock::time_point::max() : Clock::now() + std::chrono::milliseconds(asker.deadline_ms);
-}
-
 awaitable<Result<Json>> Node::find(Sought sought, Asker& asker) {
     const Result<void> waited = co_await wait_for_maker(promised_, sought.name, asker);
     if (!waited) co_return fail(waited.error());

@@ -106,7 +106,10 @@ awaitable<Outcome> Node::create(const Json& request, const Body& body, Asker ask
     const auto service = std::make_shared<Service>();
     service->name = name;
     service->kind = method->empty() ? Service::Kind::instance : Service::Kind::object;
-    if (maker->kind == Service::Kind::klass) service->class_name = maker->name;
+    if (maker->kind == Service::Kind::klass) {
+        service->class_name = maker->name;
+        service->code_digest = maker->code_digest;
+    }
     service->process = worker->process;
     service->workers = {worker};
     co_return co_await finish(service, created, *exist_ok);

@@ -41,6 +41,7 @@ struct Service {
     std::string described;   // JSON: what the worker said of it
     // All where it lives: several for some functions, else one; none once a function's last worker is lost for good.
     std::vector<std::shared_ptr<Worker>> workers;
+    std::string code_digest;                         // of its code, as its deployer says, or its class's; empty: not known
     std::shared_ptr<const Loadable> code;            // shared with whoever loads it just now; null for instances and objects
     std::vector<std::weak_ptr<Worker>> copies;   // workers of processes where a class was loaded as well
     std::size_t calls = 0;                       // in flight

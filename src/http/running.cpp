@@ -17,7 +17,7 @@ bool Running::ended_early() {
 }
 
 void Running::notice_hang_up() {
-    if (exchange_.connection.hung_up()) call_->cancel();
+    if (exchange_.connection.hung_up()) call_->cancel(false);
     exchange_.connection.watch();
 }
 

@@ -1,0 +1,194 @@
+#include "daemon/runs.h"
+
+#include <boost/asio/post.hpp>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "base/limits.h"
+
+namespace rh::daemon {
+
+using net::asio::awaitable;
+using store::RunState;
+
+namespace {
+
+RunState state_of(const Outcome& outcome) {
+    if (outcome.kind == Outcome::Kind::returned) return RunState::succeeded;
+    if (outcome.kind == Outcome::Kind::failed && outcome.error.code == Code::cancelled) return RunState::cancelled;
+    return RunState::failed;
+}
+
+std::uint64_t whole_bytes(const Body& body) {
+    std::uint64_t whole = 0;
+    for (const std::uint64_t part : body.part_bytes) whole += part;
+    return whole;
+}
+
+}  // namespace
+
+Runs::Runs(const net::asio::any_io_executor& executor, const std::string& state_folder, net::TaskGroup& tasks, MakeCalls make_calls)
+    : executor_(executor),
+      tasks_(tasks),
+      make_calls_(std::move(make_calls)),
+      journal_(state_folder, [executor](std::function<void()> task) { net::asio::post(executor, std::move(task)); }) {}
+
+std::shared_ptr<RunningAttempt> Runs::running(std::string_view name) const {
+    const auto found = running_.find(name);
+    return found == running_.end() ? nullptr : found->second;
+}
+
+awaitable<Result<store::Journal::Begun>> Runs::begin(store::Journal::Wanted wanted, Manner manner) {
+    if (running_.size() >= limits::k_runs_active_max)
+        co_return fail(Error(Code::limit_exceeded, fmt::format("{} runs are running here, the most that may: wait for some of them", running_.size())).with("started", "no"));
+    // Kept here as well, because a body may not be copied on its way through the journal.
+    auto arguments = std::make_shared<Body>();
+    arguments->encoding = wanted.arguments.encoding;
+    arguments->part_bytes = wanted.arguments.part_bytes;
+    arguments->bytes.append(wanted.arguments.bytes.view());
+    const auto answer = std::make_shared<JournalAnswer<store::Journal::Begun>>(executor_);
+    // It is opened where the journal tells of it rather than by whoever asked, who may be gone by then.
+    journal_.begin(std::move(wanted), [this, answer, arguments, manner = std::move(manner)](Result<store::Journal::Begun> begun) {
+        if (begun && begun->how == store::Journal::Begun::How::made && !stopping_) {
+            const auto attempt = std::make_shared<RunningAttempt>(executor_, begun->run, begun->attempt.number);
+            attempt->arguments = std::move(*arguments);
+            running_[attempt->run.name] = attempt;
+            open(attempt, manner);
+        }
+        answer->result = std::move(begun);
+        answer->arrived.set();
+    });
+    co_await answer->arrived.wait();
+    co_return std::move(answer->result);
+}
+
+void Runs::open(const std::shared_ptr<RunningAttempt>& attempt, const Manner& manner) {
+    CallRequest request;
+    request.service = attempt->run.service;
+    request.method = attempt->run.method;
+    request.encoding = attempt->arguments.encoding;
+    request.part_bytes = attempt->arguments.part_bytes;
+    request.deadline_ms = manner.deadline_ms;
+    request.kill = manner.kill;
+    const ByteView first = attempt->arguments.bytes.view().first(std::min(attempt->arguments.bytes.size(), limits::k_chunk_bytes));
+    attempt->sent_bytes = first.size();
+    attempt->calls = make_calls_(manner.principal);
+    attempt->call = attempt->calls->open(std::move(request), first, [raw = attempt.get()] { raw->bell.set(); });
+    attempt->state = RunState::running;
+    journal_.note_running(attempt->run.name, attempt->number);
+    tasks_.spawn(drive(attempt));
+}
+
+void Runs::cancel(RunningAttempt& attempt, bool kill) {
+    if (attempt.call != nullptr) attempt.call->cancel(kill);
+}
+
+awaitable<void> Runs::drive(std::shared_ptr<RunningAttempt> attempt) {
+    // Wherever this ends: the call goes before what it was opened through.
+    struct Close {
+        RunningAttempt& attempt;
+        ~Close() {
+            attempt.call.reset();
+            attempt.calls.reset();
+        }
+    } const close{*attempt};
+    Outcome outcome;
+    while (!advance(attempt, outcome)) {
+        co_await attempt->bell.wait();
+        attempt->bell.reset();
+    }
+    // What it printed is on its way to the file, and is to be found there by whoever hears of the end.
+    while (attempt->logged_bytes < attempt->printed_bytes) {
+        co_await attempt->bell.wait();
+        attempt->bell.reset();
+    }
+    attempt->call.reset();
+    attempt->arguments = Body();
+    co_await store_end(attempt, std::move(outcome));
+}
+
+bool Runs::advance(const std::shared_ptr<RunningAttempt>& attempt, Outcome& outcome) {
+    Call& call = *attempt->call;
+    const ByteView arguments = attempt->arguments.bytes.view();
+    for (std::uint64_t room = call.room(); room > 0 && attempt->sent_bytes < arguments.size(); room = call.room()) {
+        const ByteView next = arguments.subspan(attempt->sent_bytes, std::min<std::uint64_t>(room, arguments.size() - attempt->sent_bytes));
+        call.send(next);
+        attempt->sent_bytes += next.size();
+    }
+    while (std::optional<CallEvent> event = call.next()) {
+        switch (event->kind) {
+            case CallEvent::Kind::output: print(attempt, event->channel, std::move(event->bytes)); break;
+            case CallEvent::Kind::item:
+                // It yields after all, though nothing was known of that; there is nobody to take what comes.
+                outcome = Outcome::failed(Error(Code::unsupported, fmt::format("\"{}.{}\" is a generator, and a run has one result. Try: return a list", attempt->run.service, attempt->run.method)).with("started", "yes"));
+                call.cancel(false);
+                return true;
+            case CallEvent::Kind::result:
+                outcome = std::move(event->outcome);
+                if (const std::uint64_t whole = whole_bytes(outcome.body); whole > limits::k_run_body_bytes_max) {
+                    outcome = Outcome::failed(Error(Code::limit_exceeded, fmt::format("the result of the run \"{}\" has {} bytes, and at most {} are stored. Try: keep it on the node, and return its name", attempt->run.name,
+                                                                                      whole, limits::k_run_body_bytes_max)).with("started", "yes"));
+                    call.cancel(false);
+                    return true;
+                } else {
+                    outcome.body.bytes.reserve(whole);
+                }
+                [[fallthrough]];
+            case CallEvent::Kind::more:
+                outcome.body.bytes.append(event->bytes.view());
+                call.took_body(event->bytes.size());
+                if (outcome.body.bytes.size() >= whole_bytes(outcome.body)) return true;
+                break;
+            case CallEvent::Kind::aborted: outcome = std::move(event->outcome); return true;
+        }
+    }
+    return false;
+}
+
+void Runs::print(const std::shared_ptr<RunningAttempt>& attempt, Channel channel, Bytes text) {
+    const std::uint64_t at = attempt->printed_bytes;
+    const std::uint64_t bytes = text.size();
+    attempt->printed_bytes += bytes;
+    // Not shared: once the attempt is gone nobody needs to be told.
+    journal_.append_log(attempt->run.id, attempt->number, channel, at, std::move(text), [weak = std::weak_ptr(attempt), bytes](const Result<bool>& wrote) {
+        const std::shared_ptr<RunningAttempt> printing = weak.lock();
+        if (printing == nullptr) return;
+        if (!wrote) spdlog::error("what the run {} prints could not be kept: {}", printing->run.name, wrote.error().message);
+        printing->logged_bytes += bytes;
+        // The room that it took is the worker's again, as whatever is printed next is bounded by that.
+        if (printing->call != nullptr) printing->call->took_output(bytes);
+        printing->bell.set();
+        printing->ring();
+    });
+}
+
+awaitable<void> Runs::store_end(std::shared_ptr<RunningAttempt> attempt, Outcome outcome) {
+    auto kept = std::make_shared<const Outcome>(std::move(outcome));
+    for (;;) {
+        const RunState state = state_of(*kept);
+        const Result<bool> stored = co_await ask<bool>([&](store::Journal& journal, auto done) {
+            journal.end(attempt->run.name, attempt->number, state, kept, attempt->logged_bytes, std::move(done));
+        });
+        if (stored) break;
+        spdlog::error("the end of the run {} could not be stored: {}", attempt->run.name, stored.error().message);
+        if (!attempt->not_stored) {
+            Error why = stored.error();
+            why.message = fmt::format("attempt {} of the run \"{}\" has ended ({}), but that could not be stored: {}", attempt->number, attempt->run.name, store::run_state_name(state), why.message);
+            attempt->not_stored = std::move(why).with("started", "yes").with("run", attempt->run.name);
+            attempt->ring();
+            // A value that does not fit is given up, so that what is left to say fits.
+            kept = std::make_shared<const Outcome>(Outcome::failed(*attempt->not_stored));
+        }
+        // Where its own record is damaged there is nothing to try again: whoever asks for it is told that.
+        if (stored.error().code == Code::damaged || stored.error().code == Code::not_found) break;
+        net::Event pause(executor_);
+        co_await pause.wait_until(std::chrono::steady_clock::now() + limits::k_run_store_pause);
+    }
+    running_.erase(attempt->run.name);
+    attempt->state = state_of(*kept);
+    attempt->ring();
+}
+
+}  // namespace rh::daemon
