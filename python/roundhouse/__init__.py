@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from roundhouse._program import Program, program
     from roundhouse._readonly import readonly
     from roundhouse._registry import exists, load
+    from roundhouse._runs import Run
     from roundhouse._stream import Stream
     from roundhouse._stream import Stream as AsyncGeneratorModule
     from roundhouse._stream import Stream as GeneratorModule
@@ -49,8 +50,10 @@ if TYPE_CHECKING:
         NotSerializable,
         OutOfMemory,
         ProtocolError,
+        RecordDamaged,
         RemoteError,
         RoundhouseError,
+        RunConflict,
         SetupError,
         Unsupported,
         WorkerDied,
@@ -83,9 +86,12 @@ __all__ = [
     "OutOfMemory",
     "Program",
     "ProtocolError",
+    "RecordDamaged",
     "RemoteClass",
     "RemoteError",
     "RoundhouseError",
+    "Run",
+    "RunConflict",
     "SetupError",
     "Stream",
     "Unsupported",
@@ -125,6 +131,7 @@ _WHERE = {
     "OnDemandCluster": "_cluster.Cluster",
     "Program": "_program.Program",
     "RemoteClass": "_module.RemoteClass",
+    "Run": "_runs.Run",
     "Stream": "_stream.Stream",
     "__version__": "_engine.version",
     "as_completed": "_many.as_completed",

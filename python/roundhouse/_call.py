@@ -172,9 +172,13 @@ class Call(Generic[R]):
             try:
                 yield from future
             except BaseException:
-                self.cancel()
+                self._abandon()
                 raise
         return self.result()
+
+    def _abandon(self) -> None:
+        """Nobody waits for it any more."""
+        self.cancel()
 
     def __repr__(self) -> str:
         return f"<Call {self.id} {self.service}.{self.method} {self.status}>"

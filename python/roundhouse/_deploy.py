@@ -114,6 +114,7 @@ def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement, exist
         request["of_class"] = type(target).__qualname__
     if placement.process is not None:
         request["process"] = process_on(cluster, placement.process, f"{name}_process")
+        request["code_digest"] = _code_of(kind, target)
         parts = _encoded(kind, called, target)
         return Service(cluster, cluster._link.ask_node("deploy", request, parts))
     link = cluster._link
@@ -123,6 +124,7 @@ def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement, exist
     try:
         # While the workers start.
         parts = _encoded(kind, called, target)
+        request["code_digest"] = _code_of(kind, target)
     except BaseException:
         link.ask_node("abandon", started)
         raise
@@ -208,6 +210,13 @@ def process_on(cluster: Cluster, process: str | dict[str, Any], default_name: st
         raise WrongArguments("process= is a dict without 'name'. Try: {'name': 'my-process', ...}")
     cluster.ensure_process_created(name, **arguments)
     return str(name)
+
+
+def _code_of(kind: str, target: Any) -> str:
+    """What tells this code from another version of it."""
+    from roundhouse import _code_digest
+
+    return _code_digest.digest_of(type(target) if kind == "object" else target)
 
 
 def _encoded(kind: str, called: str, target: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roundhouse._objects import Objects
+from roundhouse._cluster_runs import ClusterRuns
 from roundhouse.exceptions import NotFound
 
 TYPE_CHECKING = False
@@ -43,7 +43,7 @@ class Listener:
         return f"<Listener {self.url}{f', pin {self.pin}' if self.pin else ''}>"
 
 
-class Doors(Objects):
+class Doors(ClusterRuns):
     if TYPE_CHECKING:
 
         def is_up(self) -> bool: ...

@@ -12,6 +12,7 @@ from roundhouse.exceptions import Unsupported
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
     from typing import Any, Literal, ParamSpec, TypeVar, overload
 
     from typing_extensions import Self
@@ -193,6 +194,10 @@ class Function(Method[P, R]):
             prefetch: int | None = ...,
             retries: int = ...,
             run_name: str | None = ...,
+            accept_old_code: bool = ...,
+            keep_for: float | timedelta | None = ...,
+            keep_bytes: int | None = ...,
+            run_store: str | None = ...,
         ) -> Self: ...
         def options(self, **options: Any) -> Any: ...
     else:

@@ -156,6 +156,11 @@ class Map:
             raise Unsupported(f"{service.name!r} is a generator, which cannot be mapped. Try: [f(x) for x in items]")
         if options.remote or options.run_async:
             raise WrongArguments("map() returns values. Try: without remote= and run_async=, or submit() in a loop")
+        if options.run_name is not None:
+            raise WrongArguments(
+                f"run_name={options.run_name!r} names one call, and map() makes many. Try: submit() in a loop, each "
+                "with a name of its own"
+            )
         self._service = service
         self._method = method
         self._options = options

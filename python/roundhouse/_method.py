@@ -7,6 +7,7 @@ from roundhouse._options import DEFAULT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
+    from datetime import timedelta
     from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
     from typing_extensions import Self
@@ -119,6 +120,10 @@ class Method(Generic[P, R]):
             prefetch: int | None = ...,
             retries: int = ...,
             run_name: str | None = ...,
+            accept_old_code: bool = ...,
+            keep_for: float | timedelta | None = ...,
+            keep_bytes: int | None = ...,
+            run_store: str | None = ...,
         ) -> Self: ...
         def options(self, **options: Any) -> Any: ...
     else:
@@ -129,6 +134,12 @@ class Method(Generic[P, R]):
             ``timeout`` (seconds, then CallTimeout), ``kill`` (at the deadline, end the worker if nothing else helps),
             ``stream_logs=False`` (throw away what it prints), ``run_async=True`` (return a Call at once),
             ``remote=True`` (keep the value there, under ``name``), ``prefetch`` (how far a generator runs ahead).
+
+            ``run_name`` makes the call a run, which the node journals and which outlives this process: asked for
+            again by that name it is attached to while it runs, its result is what it returned, and where it failed or
+            was lost it is tried anew. RunConflict with other arguments or other code, unless ``replace=True`` (start
+            anew) or ``accept_old_code=True``. ``timeout`` is then the run's own; ``keep_for`` (seconds, or a
+            timedelta) and ``keep_bytes`` bound how much of it is kept after its end.
             """
             return Method(self._sent(), self._method, self._options.merged(options))
 

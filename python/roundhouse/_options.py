@@ -23,6 +23,10 @@ _FIELDS = {
     "run_async": None,
     "remote": False,
     "prefetch": None,
+    "run_name": None,
+    "accept_old_code": False,
+    "keep_for": None,
+    "keep_bytes": None,
 }
 
 
@@ -40,6 +44,10 @@ class Options:
     run_async: bool | None
     remote: bool
     prefetch: int | None
+    run_name: str | None
+    accept_old_code: bool
+    keep_for: Any
+    keep_bytes: int | None
 
     def __init__(self) -> None:
         for field, default in _FIELDS.items():
@@ -53,21 +61,21 @@ class Options:
         for field, value in given.items():
             if field in _FIELDS:
                 setattr(made, field, value)
-            elif field not in ("run_name", "retries", "save"):
+            elif field not in ("retries", "save", "run_store"):
                 raise WrongArguments(_unknown(field))
         if given.get("retries"):
             raise Unsupported(
                 "retries= belongs to runs, which this version does not have yet. "
                 "Try: catch what the call raises, and call again"
             )
-        run_name = given.get("run_name")
-        if run_name is not None:
-            if not made.remote:
-                raise Unsupported(
-                    f"run_name={run_name!r} would make the call a run, which this version does not have yet. "
-                    "Try: leave it out, or remote=True beside it, which keeps the result under that name"
-                )
-            made.name = run_name
+        if given.get("run_store") is not None:
+            raise Unsupported(
+                "run_store= would keep the run beyond its compute, which this version does not do yet. "
+                "Try: leave it out, and the run is kept in the journal of its cluster"
+            )
+        if made.run_name is not None and made.remote:
+            # Runhouse's meaning: the value stays there, under that name.
+            made.name, made.run_name = made.run_name, None
         made._check()
         return made
 
@@ -77,6 +85,10 @@ class Options:
             raise ValueError(f"timeout= is a number of seconds, or None for no deadline, not {timeout!r}")
         if prefetch is not None and (isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0):
             raise ValueError(f"prefetch= is how many items may be under way, 0 or more, not {prefetch!r}")
+
+        if self.run_name is not None and (not isinstance(self.run_name, str) or not self.run_name):
+            raise ValueError(f"run_name= is the run's name, a text, not {self.run_name!r}")
+        whole("keep_bytes", self.keep_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         changed = {field: getattr(self, field) for field in _FIELDS if getattr(self, field) != _FIELDS[field]}
@@ -93,7 +105,7 @@ def revive(given: dict[str, Any] | None = None) -> Options:
 def _unknown(field: str) -> str:
     from difflib import get_close_matches
 
-    known = [*_FIELDS, "run_name", "retries"]
+    known = [*_FIELDS, "retries", "run_store"]
     close = get_close_matches(field, known, 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f".options() has no option {field!r}; it has {', '.join(known)}.{hint}"

@@ -62,6 +62,8 @@ class Service:
         kind = self.kinds.get(method, "sync")
         if options is DEFAULT and kind == "sync":
             return self.call(method, options, args, kwargs)
+        if options.run_name is not None:
+            return self._run(kind, method, options, args, kwargs)
         if options.remote:
             if kind == "async" and options.run_async is not False:
                 return _awaited(self, method, options, args, kwargs)
@@ -89,8 +91,13 @@ class Service:
         """Starts a call: a Call, or the Stream of a generator."""
         if kwargs and not KEYWORDS.isdisjoint(kwargs):
             options, kwargs = self.split(method, options, kwargs)
-        if options is not DEFAULT and options.remote:
-            return self.keep(method, options, args, kwargs)
+        if options is not DEFAULT:
+            if options.run_name is not None:
+                from roundhouse import _runs
+
+                return _runs.submit(self, method, options, args, kwargs)
+            if options.remote:
+                return self.keep(method, options, args, kwargs)
         if self.kinds.get(method) in _GENERATORS:
             return self.stream(method, options, args, kwargs)
         if options is DEFAULT and not pumped(args, kwargs):
@@ -98,6 +105,14 @@ class Service:
             parts = self.parts_of(method, args, kwargs)
             return Call(self, method, self._link.start(self.name, method, self.encoding, parts, screen), screen)
         return self._start(method, options, args, kwargs)
+
+    def _run(self, kind: str, method: str, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if kind == "async" and options.run_async is not False:
+            return _awaited(self, method, options, args, kwargs)
+        from roundhouse import _runs
+
+        run = _runs.submit if options.run_async else _runs.call
+        return run(self, method, options, args, kwargs)
 
     def stream(self, method: str, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Starts a generator: the Stream of what it yields."""
@@ -150,6 +165,8 @@ class Service:
         With `exist_ok` that of what has the name already, where there is one.
         """
         called = method or "__init__"
+        if options.run_name is not None:
+            raise Unsupported(f"{self.name}.{called} makes something that lives in its worker, which no run can keep")
         if pumped(args, kwargs):
             raise Unsupported(
                 f"{self.name}.{called} cannot take a generator where its value stays on the cluster. "

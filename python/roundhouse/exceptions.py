@@ -15,6 +15,8 @@ exception that fits it, so that code which never heard of Roundhouse catches it 
     ├── WorkerDied                          the process that ran the code is gone
     │   └── OutOfMemory (MemoryError)       killed for its memory
     ├── NodeLost (ConnectionError)          the daemon cannot be reached, or any longer
+    ├── RunConflict                         a run of that name has other arguments, or other code
+    ├── RecordDamaged                       what a node has stored is not what it wrote
     ├── CallCancelled                       someone asked the call to stop
     ├── CallTimeout (TimeoutError)          no result in time
     ├── LaunchError                         compute could not be started
@@ -271,6 +273,36 @@ class NodeLost(RoundhouseError, ConnectionError):
     """
 
 
+class RunConflict(RoundhouseError):
+    """A run of that name is there already, with other arguments or other code: ``differs`` says what, ``old`` and
+    ``new`` are both of them, ``run`` and ``attempt`` say which. Nothing has run.
+
+    >>> import roundhouse as rh
+    >>> half = rh.function(lambda x: x / 2).to(rh.compute("example").up_if_not(), name="half")
+    >>> half.options(run_name="halved", replace=True)(4)
+    2.0
+    >>> try:
+    ...     half.options(run_name="halved")(6)
+    ... except rh.RunConflict as error:
+    ...     print(error.differs, error.old, error.new)
+    other arguments (4) (6)
+    """
+
+    run: str = ""
+    differs: str = ""
+    old: str = ""
+    new: str = ""
+
+
+class RecordDamaged(RoundhouseError):
+    """What a node has stored of a run is not what it wrote: its checksum does not fit. Other records can be read.
+
+    >>> import roundhouse as rh
+    >>> issubclass(rh.RecordDamaged, rh.RoundhouseError)
+    True
+    """
+
+
 class CallCancelled(RoundhouseError):
     """Someone asked the call to stop. Raised inside the running code as well, where it can clean up.
 
@@ -380,6 +412,8 @@ _BY_CODE: dict[str, type[RoundhouseError]] = {
     "protocol": ProtocolError,
     "internal": InternalError,
     "unsupported": Unsupported,
+    "run_conflict": RunConflict,
+    "damaged": RecordDamaged,
 }
 _by_number: dict[int, type[RoundhouseError]] = {}
 

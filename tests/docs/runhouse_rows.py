@@ -7,6 +7,7 @@ from __future__ import annotations
 
 CLUSTERS = "tests/python/test_clusters.py::"
 DOORS = "tests/doors/test_tls.py::"
+RUNS = "tests/python/test_runs.py::"
 HTTP = "tests/http/test_http_calls.py::"
 
 ROWS: dict[str, str] = {
@@ -78,6 +79,7 @@ ROWS: dict[str, str] = {
     "`Function.map()`, `.starmap()`": "test_map",
     # Calling
     "`stream_logs=False`": "test_stream_logs",
+    "`run_name=`": RUNS + "test_one_that_succeeded_gives_its_stored_result",
     "`remote=True`": "test_results_that_stay",
     "`run_async=True` on a plain function": "test_run_async",
     "`run_async=False` on an async function": "test_run_async",

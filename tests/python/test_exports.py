@@ -12,7 +12,8 @@ PUBLIC = {
     "AsyncGeneratorModule", "Call", "CallCancelled", "CallTimeout", "Cluster", "Function", "FutureModule",
     "GeneratorModule", "Handle", "Instance", "InternalError", "InvalidName", "LaunchError", "LimitExceeded", "Method",
     "Module", "NameTaken", "NodeLost", "NotAllowed", "NotFound", "NotSerializable", "OnDemandCluster", "OutOfMemory",
-    "Program", "ProtocolError", "RemoteClass", "RemoteError", "RoundhouseError", "SetupError", "Stream", "Unsupported",
+    "Program", "ProtocolError", "RecordDamaged", "RemoteClass", "RemoteError", "RoundhouseError", "Run",
+    "RunConflict", "SetupError", "Stream", "Unsupported",
     "WorkerDied", "WrongArguments", "__version__", "as_completed", "cls", "cluster", "compute", "configs", "exists",
     "fn", "function", "gather", "handle", "here", "load", "module", "ondemand_cluster", "program", "readonly",
 }  # fmt: skip

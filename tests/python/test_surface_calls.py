@@ -55,10 +55,12 @@ def test_options_are_checked(add: rh.Function[..., int]) -> None:
         add.options(prefetch=-1)
     with pytest.raises(rh.Unsupported, match="run"):
         add.options(retries=2)
-    with pytest.raises(rh.Unsupported, match="run_name"):
-        add.options(run_name="nightly")
-    with pytest.raises(rh.Unsupported, match="run_name"):
-        add(1, run_name="nightly")
+    with pytest.raises(ValueError, match="run_name="):
+        add.options(run_name=3)  # type: ignore[call-overload]
+    with pytest.raises(rh.Unsupported, match="run_store"):
+        add.options(run_store="here")
+    with pytest.raises(rh.WrongArguments, match="run_name='each' names one call"):
+        add.options(run_name="each").map([1, 2])
 
 
 def test_runhouse_keywords(box: rh.Cluster, add: rh.Function[..., int], capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,43 @@
+"""The runs of a cluster, by name."""
+
+from __future__ import annotations
+
+from roundhouse._objects import Objects
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from roundhouse._runs import Run
+
+
+class ClusterRuns(Objects):
+    def get_run(self, name: str) -> Run:
+        """The run of that name, whoever started it; NotFound where there is none.
+
+        >>> import roundhouse as rh
+        >>> box = rh.compute("example").up_if_not()
+        >>> rh.function(len).to(box).options(run_name="counted", replace=True)("four")
+        4
+        >>> box.get_run("counted").result()
+        4
+        """
+        from roundhouse._runs import Run
+
+        run = Run(self._self(), name)
+        run.describe()
+        return run
+
+    def runs(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The runs of this cluster, those that were asked for last first, each as ``get_run(name).describe()`` says.
+
+        One whose record is damaged has the ``state`` "damaged", and an ``error`` that says so.
+
+        >>> import roundhouse as rh
+        >>> box = rh.compute("example").up_if_not()
+        >>> rh.function(len).to(box).options(run_name="counted", replace=True)("four")
+        4
+        >>> [(run["name"], run["state"]) for run in box.runs(limit=1)]
+        [('counted', 'succeeded')]
+        """
+        return list(self._ask("run_list", {"limit": limit}))
