@@ -150,6 +150,14 @@ void add_services(const std::string& cluster, Screen& screen, Candidates& candid
     }
 }
 
+void add_runs(const std::string& cluster, Screen& screen, Candidates& candidates) {
+    auto node = open_node(cluster, screen);
+    if (!node) return;
+    const auto runs = node->ask("run_list");
+    if (!runs || !runs->is_array()) return;
+    for (const Json& run : *runs) candidates.add(text_of(run, "name"), text_of(run, "state"));
+}
+
 }  // namespace
 
 void complete(const std::vector<std::string>& asked, Screen& screen) {
@@ -200,6 +208,8 @@ void complete(const std::vector<std::string>& asked, Screen& screen) {
         for (const std::string& name : known_names()) candidates.add(name);
     } else if ((expected == "SERVICE" || expected == "KEY") && !given.empty()) {
         add_services(given.front(), screen, candidates);
+    } else if (expected == "RUN" && !given.empty()) {
+        add_runs(given.front(), screen, candidates);
     } else if (expected == "SHELL") {
         for (const std::string_view shell : {"bash", "zsh", "fish"}) candidates.add(shell);
     } else if (expected.starts_with("FILE") || expected == "PATH") {

@@ -18,6 +18,7 @@ std::span<const Command> export_commands();
 std::span<const Command> run_commands();
 std::span<const Command> call_commands();
 std::span<const Command> object_commands();
+std::span<const Command> runs_commands();
 std::span<const Command> server_commands();
 std::span<const Command> token_commands();
 std::span<const Command> config_commands();
