@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/limits.h"
+#include "http/run_routes.h"
 #include "http/stream.h"
 
 namespace rh::http {
@@ -79,40 +80,6 @@ awaitable<void> answer_beside(Exchange& exchange, Running& running, const std::v
     co_await write_rest(exchange, running, parts[1] - there.size());
 }
 
-awaitable<void> answer_result(Exchange& exchange, Running& running, CallEvent event, bool generator) {
-    if (event.outcome.kind != Outcome::Kind::returned) {
-        co_await exchange.answer.fail(event.outcome);
-        co_return;
-    }
-    const std::vector<std::uint64_t> parts = event.outcome.body.part_bytes;
-    const Encoding encoding = event.outcome.body.encoding;
-    if (parts.empty() || encoding == Encoding::empty) {
-        co_await exchange.answer.whole(200, k_json, generator ? "[]" : "null");
-        co_return;
-    }
-    if (encoding != Encoding::json) {
-        Refusal refusal(Error(Code::unsupported, "the worker answered a call in JSON in another encoding"));
-        co_await exchange.answer.refuse(std::move(refusal));
-        co_return;
-    }
-    const std::uint64_t begun_bytes = event.bytes.size();
-    if (parts.size() == 2 && parts[0] <= k_marker_bytes_max) {
-        co_await answer_beside(exchange, running, parts, std::move(event.bytes));
-        running.call().took_body(begun_bytes);
-        co_return;
-    }
-    if (parts.size() != 1) {
-        Refusal refusal(Error(Code::unsupported, "the result has parts beside it that JSON has no place for: ask for a reference with remote=true"));
-        co_await exchange.answer.refuse(std::move(refusal));
-        co_return;
-    }
-    exchange.answer.begin(200, k_json, parts[0]);
-    const bool listens = co_await exchange.answer.write(event.bytes.view());
-    if (!listens) co_return;
-    running.call().took_body(begun_bytes);
-    co_await write_rest(exchange, running, parts[0] - begun_bytes);
-}
-
 awaitable<void> answer_value(Exchange& exchange, Running& running, bool generator) {
     for (;;) {
         std::optional<CallEvent> event = co_await running.next();
@@ -155,6 +122,40 @@ bool is_constructor(const Exchange& exchange, const Target& target) {
 }
 
 }  // namespace
+
+awaitable<void> answer_result(Exchange& exchange, Running& running, CallEvent event, bool generator) {
+    if (event.outcome.kind != Outcome::Kind::returned) {
+        co_await exchange.answer.fail(event.outcome);
+        co_return;
+    }
+    const std::vector<std::uint64_t> parts = event.outcome.body.part_bytes;
+    const Encoding encoding = event.outcome.body.encoding;
+    if (parts.empty() || encoding == Encoding::empty) {
+        co_await exchange.answer.whole(200, k_json, generator ? "[]" : "null");
+        co_return;
+    }
+    if (encoding != Encoding::json) {
+        Refusal refusal(Error(Code::unsupported, "the worker answered a call in JSON in another encoding"));
+        co_await exchange.answer.refuse(std::move(refusal));
+        co_return;
+    }
+    const std::uint64_t begun_bytes = event.bytes.size();
+    if (parts.size() == 2 && parts[0] <= k_marker_bytes_max) {
+        co_await answer_beside(exchange, running, parts, std::move(event.bytes));
+        running.call().took_body(begun_bytes);
+        co_return;
+    }
+    if (parts.size() != 1) {
+        Refusal refusal(Error(Code::unsupported, "the result has parts beside it that JSON has no place for: ask for a reference with remote=true"));
+        co_await exchange.answer.refuse(std::move(refusal));
+        co_return;
+    }
+    exchange.answer.begin(200, k_json, parts[0]);
+    const bool listens = co_await exchange.answer.write(event.bytes.view());
+    if (!listens) co_return;
+    running.call().took_body(begun_bytes);
+    co_await write_rest(exchange, running, parts[0] - begun_bytes);
+}
 
 Error no_such_service(std::string_view service) {
     return Error(Code::not_found, fmt::format("there is no service \"{:.128}\" here", service)).with("name", std::string(service.substr(0, limits::k_name_bytes_max))).with("started", "no");
@@ -203,9 +204,10 @@ awaitable<void> serve_call(Exchange& exchange, Target target) {
         co_return;
     }
     const bool creates = options->remote || is_constructor(exchange, target);
+    const bool runs = !creates && wants_run(exchange.request);
     // Named, because g++ 12 ends what a conditional in a co_await has made twice.
-    std::string accept = creates ? std::string() : accept_for_worker(exchange.request);
-    const std::uint64_t kept_max = creates ? limits::k_http_kept_bytes_max : 0;
+    std::string accept = creates || runs ? std::string() : accept_for_worker(exchange.request);
+    const std::uint64_t kept_max = creates || runs ? limits::k_http_kept_bytes_max : 0;
     Kept kept(exchange.connection.shared());
     Arguments arguments;
     if (exchange.request.method == "POST") {
@@ -225,6 +227,8 @@ awaitable<void> serve_checked(Exchange& exchange, Target target, CallOptions opt
     const bool creates = options.remote || is_constructor(exchange, target);
     if (creates) {
         co_await serve_create(exchange, std::move(target), std::move(options), std::move(arguments));
+    } else if (wants_run(exchange.request)) {
+        co_await serve_run_of(exchange, std::move(target), std::move(options), std::move(arguments));
     } else {
         co_await serve_call_of(exchange, std::move(target), std::move(options), std::move(arguments));
     }

@@ -22,6 +22,8 @@ net::asio::awaitable<void> serve_call(Exchange& exchange, Target target);
 net::asio::awaitable<void> serve_checked(Exchange& exchange, Target target, CallOptions options, Arguments arguments);
 // A call without any more checks.
 net::asio::awaitable<void> serve_call_of(Exchange& exchange, Target target, CallOptions options, Arguments arguments);
+// What has come of a call: its value, written as it comes, or its failure.
+net::asio::awaitable<void> answer_result(Exchange& exchange, Running& running, daemon::CallEvent event, bool generator);
 // A class's constructor, or a method whose value is to stay: 201 with its place.
 net::asio::awaitable<void> serve_create(Exchange& exchange, Target target, CallOptions options, Arguments arguments);
 

@@ -9,6 +9,7 @@
 #include "http/guard.h"
 #include "http/legacy.h"
 #include "http/node_routes.h"
+#include "http/run_routes.h"
 
 namespace rh::http {
 
@@ -56,6 +57,12 @@ const Route k_routes[] = {
     {"POST", "/v1/processes", serve_create_process, Scope::deploy, "to create a process"},
     {"DELETE", "/v1/processes/*", serve_kill_process, Scope::deploy, "to end a process"},
     {"POST", "/v1/processes/*/run", serve_run, Scope::deploy, "to run commands"},
+    {"GET", "/v1/runs", serve_run_list, {}, ""},
+    {"GET", "/v1/runs/*", serve_run_status, {}, ""},
+    {"DELETE", "/v1/runs/*", serve_run_forget, {}, ""},
+    {"GET", "/v1/runs/*/result", serve_run_result, {}, ""},
+    {"GET", "/v1/runs/*/logs", serve_run_logs, {}, ""},
+    {"POST", "/v1/runs/*/cancel", serve_run_cancel, {}, ""},
     {"GET", "/v1/openapi.json", serve_openapi, Scope::call, "to list services"},
     {"GET", "/docs", serve_page, {}, "", true},
     // Runhouse's.
