@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 import roundhouse as rh
-from jobs import IN_FLIGHT, THREADS, WORKERS, at_once, burn, count_up
+from jobs import IN_FLIGHT, RUN_CALLERS, THREADS, WORKERS, at_once, burn, count_up
+from roundhouse import _serialize
 
 
 def add_one(x: int) -> int:
@@ -253,6 +254,49 @@ class Caller:
 
         failed: list[Exception] = []
         return counted(job, count // THREADS * THREADS)
+
+    def durable(self, count: int) -> dict[str, Any]:
+        """Runs, each with a name of its own, that the node has acknowledged: asked for by many threads at once."""
+        service = rh.handle(self.add_one).service["name"]
+        parts = _serialize.encode_call(_serialize.PICKLE, (1,), {})
+        stem = f"bench-{time.monotonic_ns()}"
+
+        def one(number: int) -> None:
+            try:
+                for step in range(count // RUN_CALLERS):
+                    request = {"name": f"{stem}-{number}-{step}", "service": service, "keep_s": 1}
+                    check(self.box._ask("run_start", request, parts)["how"] == "made")
+            except Exception as error:
+                failed.append(error)
+
+        def job() -> None:
+            threads = [threading.Thread(target=one, args=(number,)) for number in range(RUN_CALLERS)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            if failed:
+                raise failed[0]
+
+        failed: list[Exception] = []
+        return counted(job, count // RUN_CALLERS * RUN_CALLERS)
+
+    def synced(self, count: int) -> dict[str, Any]:
+        """What one writer gets onto the same disk: 4 KiB appended and synced, again and again."""
+        path = os.path.join(os.environ["ROUNDHOUSE_STATE"], f"synced-{os.getpid()}")
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        block = b"\0" * 4096
+
+        def job() -> None:
+            for _ in range(count):
+                os.write(file, block)
+                os.fsync(file)
+
+        try:
+            return counted(job, count)
+        finally:
+            os.close(file)
+            os.unlink(path)
 
     def items(self, count: int) -> dict[str, Any]:
         def job() -> None:

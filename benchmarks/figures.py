@@ -208,6 +208,21 @@ def calls_threads(bench: Bench) -> Sample:
     return rate(bench, "threads", "threads", "grinder", 8_000)
 
 
+def run_ack(bench: Bench) -> Sample:
+    count = 640 if bench.quick else 6_400
+    synced, ours = [], []
+    for _ in range(1 if bench.quick else PASSES):
+        disk = bench.place.ask("synced", count=50 if bench.quick else 300, timeout=120)
+        synced.append(disk["count"] / disk["elapsed_ns"] * 1e9)
+        ours.append(bench.place.rate("durable", "add_one", count))
+    rates = [each["rate"] for each in ours]
+    sample = Sample(statistics.median(rates), min(rates), statistics.median(synced))
+    sample.cpu_us = statistics.median(each["cpu_ns"] for each in ours) / 1000
+    for part in ours[0]["cpu_parts_us"]:
+        sample.facts[part] = statistics.median(each["cpu_parts_us"][part] for each in ours)
+    return sample
+
+
 def stream_items(bench: Bench) -> Sample:
     return rate(bench, "items", "items", "count_up", 100_000)
 
@@ -374,6 +389,14 @@ FIGURES = [
         {IDLE: Target(1.5, "R", at_least=True), ONE_CORE: Target(None, "R")},
         calls_threads,
         RATE_NOTE,
+    ),
+    Figure(
+        "run_ack",
+        "durable runs acknowledged, 64 callers",
+        CALLS,
+        {IDLE: Target(20, "S", at_least=True)},
+        run_ack,
+        "CPU: client {client:.0f}, daemon {daemon:.0f}, worker {worker:.0f} µs a run, each of which also runs",
     ),
     Figure(
         "stream_items",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 IN_FLIGHT = 1000
 THREADS = 16
+RUN_CALLERS = 64
 WORKERS = 2
 
 
