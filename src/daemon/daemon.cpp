@@ -24,6 +24,7 @@ Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& option
     doors_.tokens.on_end([this](const std::string& principal) { end_connections_of(principal); });
     router_.follow_with(follower_);
     router_.watch_with(memory_);
+    node_.count_runs_with([this](const std::string& service) { return runs_.count_of(service); });
     router_.on_idle([this](Worker& worker) { workers_.stop(worker); });
     router_.on_kill([this](Worker& worker) {
         node_.on_worker_lost(worker);

@@ -339,7 +339,12 @@ awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker ask
             co_return json_outcome(*found);
         }
     }
-    if (const auto free = check_free(name, wanted->replace, is_live_object(wanted->kind.value_or(Service::Kind::function)), claimed); !free) co_return give_up(free.error());
+    if (const auto free = check_free(name, wanted->replace, is_live_object(wanted->kind.value_or(Service::Kind::function)), claimed); !free) {
+        const std::shared_ptr<Service> same = same_there(*wanted);
+        if (same == nullptr) co_return give_up(free.error());
+        give_up(Error());
+        co_return json_outcome(description_of(*same));
+    }
     if (!claimed) claim = std::make_shared<Promise>(*this, promised_, name, asker);
     claim->kept_by(asker);
     if (!process_name->empty()) {
@@ -377,6 +382,15 @@ awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker ask
     service->code_digest = wanted->code_digest;
     service->workers = workers;
     co_return co_await finish(service, loaded, wanted->exist_ok);
+}
+
+// What has the name already, where that is the same code and nothing but runs keeps it busy: whoever starts a program again to look
+// on at its run sends the code as the first time.
+std::shared_ptr<Service> Node::same_there(const Deployment& wanted) const {
+    const std::shared_ptr<Service> there = services_.find(wanted.name);
+    if (there == nullptr || there->dead || there->kind != wanted.kind || is_live_object(there->kind) || promised_.count(wanted.name) != 0) return nullptr;
+    const bool same = !wanted.code_digest.empty() && there->code_digest == wanted.code_digest;
+    return same && there->calls != 0 && there->calls == runs_of_(there->name) ? there : nullptr;
 }
 
 // All at once; the first that failed, or what the first worker said.

@@ -6,6 +6,7 @@
 // stream that asked.
 
 #include <chrono>
+#include <functional>
 #include <list>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -37,6 +38,8 @@ public:
     void drop_client(const Caller& client);
     // A worker will end, as its connection was lost or it is being killed: calls wait for its successor, if it is to have one.
     void on_worker_lost(Worker& worker);
+    // Who knows how many of a service's calls are runs: one that only those keep busy may be sent again, if it is the same.
+    void count_runs_with(std::function<std::size_t(const std::string& service)> runs_of) { runs_of_ = std::move(runs_of); }
     // It has ended; to be told before its calls are failed.
     void on_worker_end(Worker& worker);
 
@@ -73,6 +76,7 @@ private:
     Outcome abandon(const Json& request, const Asker& asker);
     net::asio::awaitable<Outcome> deploy(const Json& request, const Body& body, Asker asker);
     net::asio::awaitable<Outcome> load(const Deployment& wanted, const std::vector<std::shared_ptr<Worker>>& workers, const Asker& asker);
+    std::shared_ptr<Service> same_there(const Deployment& wanted) const;
     Outcome status() const;
     static void add_vars(Launch& launch, const std::map<std::string, std::string>& vars);
     std::shared_ptr<Launch> launch_of(const Json& request, Result<void>& checked) const;
@@ -143,6 +147,7 @@ private:
     net::TaskGroup& tasks_;
     Doors& doors_;
     Resources resources_;
+    std::function<std::size_t(const std::string&)> runs_of_;
     std::list<Waiting*> waiting_;  // each stands in the coroutine that waits
     std::list<const Promise*> promises_;
     Names promised_;               // names whose services are being made

@@ -40,6 +40,10 @@ std::shared_ptr<RunningAttempt> Runs::running(std::string_view name) const {
     return found == running_.end() ? nullptr : found->second;
 }
 
+std::size_t Runs::count_of(std::string_view service) const {
+    return static_cast<std::size_t>(std::count_if(running_.begin(), running_.end(), [&](const auto& entry) { return entry.second->run.service == service && entry.second->call != nullptr; }));
+}
+
 awaitable<Result<store::Journal::Begun>> Runs::begin(store::Journal::Wanted wanted, Manner manner) {
     if (running_.size() >= limits::k_runs_active_max)
         co_return fail(Error(Code::limit_exceeded, fmt::format("{} runs are running here, the most that may: wait for some of them", running_.size())).with("started", "no"));

@@ -70,7 +70,8 @@ public:
     store::Journal& journal() { return journal_; }
     // The attempt of that run that has not ended; null where there is none.
     std::shared_ptr<RunningAttempt> running(std::string_view name) const;
-    std::size_t count() const { return running_.size(); }
+    // How many call that service.
+    std::size_t count_of(std::string_view service) const;
 
     // Asks the journal for it, and runs what that makes. Whoever asked may be gone by then: what is journalled runs.
     net::asio::awaitable<Result<store::Journal::Begun>> begin(store::Journal::Wanted wanted, Manner manner);

@@ -439,3 +439,24 @@ def test_an_admin_ends_the_node_from_afar() -> None:
         there = reached(ended, ended.listen(), ended.create_token(scope="admin"))
         there.teardown()
         wait_until(lambda: not ended.is_up() and not there.is_up(), what="the end of the node")
+
+
+def test_runs_of_others(box: rh.Cluster, listener: Listener) -> None:
+    """Whoever may call may start runs and look at those of its service; ending another's needs more."""
+    rh.function(double).to(box, name="other")
+    box.get("other").options(run_name="of-other")(1)
+    box.get("double").options(run_name="of-owner")(3)
+    there = reached(box, listener, box.create_token("runner", service="double"))
+    remote = there.get("double")
+    assert remote.options(run_name="of-runner")(2) == 4
+    assert remote.options(run_name="of-runner")(2) == 4
+    assert there.get_run("of-owner").status == "succeeded"
+    assert {run["name"] for run in there.runs()} == {"of-runner", "of-owner"}
+    with pytest.raises(rh.NotAllowed, match="double"):
+        there.get_run("of-other")
+    with pytest.raises(rh.NotAllowed, match="of-owner"):
+        there.get_run("of-owner").forget()
+    with pytest.raises(rh.NotAllowed, match="kill|end a worker"):
+        remote.options(run_name="kills", kill=True)(1)
+    there.get_run("of-runner").forget()
+    box.get_run("of-owner").forget()

@@ -252,6 +252,33 @@ def test_it_survives_its_client(box: rh.Cluster, tmp_path: Path) -> None:
     assert lines_of(tmp_path / "ledger") == ["began"]
 
 
+def test_the_same_program_again_attaches(box: rh.Cluster, tmp_path: Path) -> None:
+    """It sends its code again, which is the same: a run that goes on is no reason to refuse it."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    source = _CLIENT.replace("outlives", "again").replace("rh.function(", "print(rh.function(") + ""
+    program = [sys.executable, "-c", source.rstrip() + ")\n", box.name, str(tmp_path)]
+    first = subprocess.Popen(program, env=env, stdout=subprocess.DEVNULL)
+    subjects.wait_for(str(tmp_path / "begun"))
+    first.kill()
+    first.wait(PATIENCE)
+    second = subprocess.Popen(program, env=env, stdout=subprocess.PIPE, text=True)
+    assert second.stdout is not None
+    assert second.stdout.readline() == "first line\n"
+    # A call that is no run is one.
+    other = rh.function(subjects.until_told).to(box)
+    (tmp_path / "plain").mkdir()
+    call = other.submit(str(tmp_path / "plain"))
+    subjects.wait_for(str(tmp_path / "plain" / "begun"))
+    with pytest.raises(rh.NameTaken):
+        rh.function(subjects.until_told).to(box)
+    (tmp_path / "plain" / "go").touch()
+    call.result(PATIENCE)
+    (tmp_path / "go").touch()
+    out, _ = second.communicate(timeout=PATIENCE)
+    assert out.splitlines()[-1] == f"done in {tmp_path}"
+    assert lines_of(tmp_path / "ledger") == ["began"]
+
+
 def test_one_that_was_lost_with_its_daemon_is_tried_again(node: rh.Cluster, tmp_path: Path) -> None:
     told = rh.function(subjects.until_told).to(node)
     call = told.options(run_name="lost").submit(str(tmp_path))
