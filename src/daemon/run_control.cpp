@@ -204,7 +204,7 @@ awaitable<Outcome> RunControl::start(const Json& request, const Body& body, Aske
             old.attempt = begun->attempt;
             if (const auto attempt = running(old)) runs_.cancel(*attempt, false);
             store::LogCursor cursor;
-            const Result<void> ended = co_await look_on(old, asker, true, false, cursor);
+            const Result<void> ended = co_await look_on(old, asker, true, Output::none, cursor);
             if (!ended) co_return Outcome::failed(ended.error());
             if (Clock::now() >= due) co_return Outcome::failed(not_over(begun->run, begun->attempt.number));
             continue;
@@ -265,7 +265,7 @@ awaitable<Result<RunControl::Found>> RunControl::find(const Json& request, Asker
     co_return fail(Error(Code::not_found, fmt::format("the run \"{}\" has no attempt {}: there are {} to {}", *name, *number, found.history.attempts.front().number, found.history.attempts.back().number)).with("name", *name));
 }
 
-awaitable<Result<void>> RunControl::look_on(const Found& found, Asker asker, bool wait, bool output, store::LogCursor& cursor) {
+awaitable<Result<void>> RunControl::look_on(const Found& found, Asker asker, bool wait, Output output, store::LogCursor& cursor) {
     const auto due = due_of(asker);
     Onlooker onlooker(onlookers_, asker, executor_);
     for (;;) {
@@ -275,10 +275,11 @@ awaitable<Result<void>> RunControl::look_on(const Found& found, Asker asker, boo
         onlooker.look_at(attempt);
         const bool is_over = attempt == nullptr || attempt->not_stored;
         bool all_sent = true;
-        if (output) {
+        if (output != Output::none) {
             const Result<bool> sent = co_await send_output(found, asker, onlooker, cursor);
-            if (!sent) co_return fail(sent.error());
-            all_sent = *sent;
+            if (!sent && output == Output::asked_for) co_return fail(sent.error());
+            if (!sent) output = Output::none;
+            all_sent = sent.value_or(true);
         }
         if (all_sent && (is_over || !wait)) co_return Result<void>();
         if (asker.get() == nullptr || onlooker.cancelled)
@@ -320,7 +321,7 @@ awaitable<Outcome> RunControl::logs(const Json& request, Asker asker) {
     const Result<Found> found = co_await find(request, asker);
     if (!found) co_return Outcome::failed(found.error());
     store::LogCursor cursor{*offset, 0};
-    const Result<void> looked = co_await look_on(*found, asker, *follow, true, cursor);
+    const Result<void> looked = co_await look_on(*found, asker, *follow, Output::asked_for, cursor);
     if (!looked) co_return Outcome::failed(looked.error());
     co_return json_outcome(logs_json(found->attempt.number, cursor.offset, running(*found) == nullptr));
 }
@@ -336,7 +337,8 @@ awaitable<Outcome> RunControl::result(const Json& request, Asker asker) {
     if (!found) co_return Outcome::failed(found.error());
     if (!*wait && running(*found) != nullptr) co_return Outcome::failed(not_over(found->history.run, found->attempt.number));
     store::LogCursor cursor{*offset, 0};
-    const Result<void> looked = co_await look_on(*found, asker, true, *output, cursor);
+    const Output shown = *output ? Output::beside : Output::none;
+    const Result<void> looked = co_await look_on(*found, asker, true, shown, cursor);
     if (!looked) co_return Outcome::failed(looked.error());
     co_return co_await outcome_of(*found);
 }

@@ -48,8 +48,9 @@ private:
     net::asio::awaitable<Result<Found>> find(const Json& request, Asker asker);
     std::shared_ptr<RunningAttempt> running(const Found& found) const;
     // Until that attempt has ended and, with `output`, all that it printed from the cursor on was sent to whoever asked; without
-    // `wait` only what there is.
-    net::asio::awaitable<Result<void>> look_on(const Found& found, Asker asker, bool wait, bool output, store::LogCursor& cursor);
+    // `wait` only what there is. Output that cannot be read is its failure only where it is what was asked for.
+    enum class Output { none, beside, asked_for };
+    net::asio::awaitable<Result<void>> look_on(const Found& found, Asker asker, bool wait, Output output, store::LogCursor& cursor);
     net::asio::awaitable<Result<bool>> send_output(const Found& found, Asker asker, Onlooker& onlooker, store::LogCursor& cursor);
     net::asio::awaitable<Outcome> outcome_of(Found found);
     Json description_of(const store::RunHistory& history) const;

@@ -255,8 +255,8 @@ def test_it_survives_its_client(box: rh.Cluster, tmp_path: Path) -> None:
 def test_the_same_program_again_attaches(box: rh.Cluster, tmp_path: Path) -> None:
     """It sends its code again, which is the same: a run that goes on is no reason to refuse it."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    source = _CLIENT.replace("outlives", "again").replace("rh.function(", "print(rh.function(") + ""
-    program = [sys.executable, "-c", source.rstrip() + ")\n", box.name, str(tmp_path)]
+    source = _CLIENT.replace("outlives", "again").replace("rh.function(", "print(rh.function(").rstrip() + ")"
+    program = [sys.executable, "-c", source, box.name, str(tmp_path)]
     first = subprocess.Popen(program, env=env, stdout=subprocess.DEVNULL)
     subjects.wait_for(str(tmp_path / "begun"))
     first.kill()
@@ -346,6 +346,27 @@ def test_a_flipped_bit_is_found_and_the_others_are_whole(node: rh.Cluster) -> No
     assert listed == {"row": "damaged", "file": "succeeded", "other": "succeeded"}
     rh.Run(node, "row").forget()
     assert much.options(run_name="row")(3) == b"\xa5" * 3
+
+
+def test_an_end_that_cannot_be_stored_is_no_result(node: rh.Cluster) -> None:
+    much = rh.function(subjects.much).to(node)
+    in_the_way = Path(node.status()["state_folder"]) / "runs"
+    in_the_way.write_text("a file, where large results would go")
+    with pytest.raises(rh.RoundhouseError, match="could not be stored") as caught:
+        much.options(run_name="large")(1_000_000)
+    assert caught.value.started == "yes"
+    # That it failed, and why, is small enough.
+    run = node.get_run("large")
+    until(run, "failed")
+    end = time.monotonic() + PATIENCE
+    while run.attempts[0]["ended_s"] is None:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    with pytest.raises(rh.RoundhouseError, match="could not be stored"):
+        run.result()
+    in_the_way.unlink()
+    assert len(much.options(run_name="large")(1_000_000)) == 1_000_000
+    assert [attempt["state"] for attempt in run.attempts] == ["failed", "succeeded"]
 
 
 # --- what can be done with them --------------------------------------------------------------------------------------
