@@ -21,6 +21,8 @@ namespace {
 constexpr std::string_view k_async = "respond-async";
 // What a long poll may wait at most; the client asks again.
 constexpr double k_wait_max_s = 300;
+constexpr std::uint64_t k_attempt_max = std::uint64_t{1} << 32;
+constexpr std::uint64_t k_offset_max = std::uint64_t{1} << 60;
 
 bool responds_async(const Request& request) {
     std::string_view preferences = request.header("prefer");
@@ -41,23 +43,46 @@ std::string_view query_value(const Request& request, std::string_view name) {
     return {};
 }
 
-// A number of the query, 0 where it is not there.
-Try<double> query_number(const Request& request, std::string_view name, double most) {
+bool has(const Request& request, std::string_view name) {
+    return std::any_of(request.query.begin(), request.query.end(), [&](const auto& entry) { return entry.first == name; });
+}
+
+// Seconds of the query, 0 where they are not there.
+Try<double> query_seconds(const Request& request, std::string_view name, double most) {
+    if (!has(request, name)) return 0;
     const std::string_view text = query_value(request, name);
-    if (text.empty()) return 0;
     double number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
     if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(number) || number < 0)
-        return refuse(400, fmt::format("\"{}\" is a number of at least zero, not \"{:.64}\"", name, text));
+        return refuse(400, fmt::format("\"{}\" is a number of seconds, not \"{:.64}\"", name, text));
     return std::min(number, most);
+}
+
+// A whole number of the query, 0 where it is not there.
+Try<std::uint64_t> query_whole(const Request& request, std::string_view name, std::uint64_t least, std::uint64_t most) {
+    if (!has(request, name)) return 0;
+    const std::string_view text = query_value(request, name);
+    std::uint64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size() || number < least || number > most)
+        return refuse(400, fmt::format("\"{}\" is a whole number from {} to {}, not \"{:.64}\"", name, least, most, text));
+    return number;
+}
+
+Try<bool> query_flag(const Request& request, std::string_view name) {
+    if (!has(request, name)) return false;
+    const std::string word = lower(query_value(request, name));
+    if (word == "true" || word == "1" || word.empty()) return true;
+    if (word == "false" || word == "0") return false;
+    return refuse(400, fmt::format("\"{}\" is true or false, not \"{:.64}\"", name, word));
 }
 
 std::string place_of_run(const std::string& name) { return "/v1/runs/" + name; }
 
-Json request_of(const std::string& name, double attempt, double offset) {
+Json request_of(const std::string& name, std::uint64_t attempt, std::uint64_t offset) {
     Json request = named(name);
-    request["attempt"] = static_cast<std::uint64_t>(attempt);
-    request["offset"] = static_cast<std::uint64_t>(offset);
+    request["attempt"] = attempt;
+    request["offset"] = offset;
     return request;
 }
 
@@ -96,7 +121,7 @@ awaitable<Try<>> open_asking(Running& running, std::string method, Json request,
 }
 
 // What came of the run; 202 with what it is while it goes on.
-awaitable<void> answer_run(Exchange& exchange, std::string name, double attempt, std::uint64_t wait_ms, bool waits) {
+awaitable<void> answer_run(Exchange& exchange, std::string name, std::uint64_t attempt, std::uint64_t wait_ms, bool waits) {
     Running running(exchange);
     Json request = request_of(name, attempt, 0);
     request["wait"] = waits;
@@ -144,7 +169,7 @@ awaitable<void> serve_run_of(Exchange& exchange, Target target, CallOptions opti
         co_return;
     }
     if (!responds_async(exchange.request)) {
-        co_await answer_run(exchange, std::move(name), begun.value.value("attempt", 0.0), 0, true);
+        co_await answer_run(exchange, std::move(name), begun.value.value("attempt", std::uint64_t{0}), 0, true);
         co_return;
     }
     const std::string place = place_of_run(name);
@@ -156,13 +181,13 @@ awaitable<void> serve_run_of(Exchange& exchange, Target target, CallOptions opti
 }
 
 awaitable<void> serve_run_list(Exchange& exchange, std::vector<std::string>) {
-    const Try<double> limit = query_number(exchange.request, "limit", static_cast<double>(limits::k_runs_listed_max));
+    const Try<std::uint64_t> limit = query_whole(exchange.request, "limit", 1, limits::k_runs_listed_max);
     if (!limit) {
         co_await exchange.answer.refuse(limit.error());
         co_return;
     }
     Json request = Json::object();
-    if (*limit > 0) request["limit"] = static_cast<std::uint64_t>(*limit);
+    if (*limit > 0) request["limit"] = *limit;
     Running running(exchange);
     const Asked asked = co_await ask(running, "run_list", std::move(request));
     co_await answer_asked(exchange, 200, asked);
@@ -175,25 +200,27 @@ awaitable<void> serve_run_status(Exchange& exchange, std::vector<std::string> na
 }
 
 awaitable<void> serve_run_result(Exchange& exchange, std::vector<std::string> names) {
-    const Try<double> wait = query_number(exchange.request, "wait", k_wait_max_s);
-    const Try<double> attempt = query_number(exchange.request, "attempt", 1e9);
+    const Try<double> wait = query_seconds(exchange.request, "wait", k_wait_max_s);
+    const Try<std::uint64_t> attempt = query_whole(exchange.request, "attempt", 1, k_attempt_max);
     if (!wait || !attempt) {
-        co_await exchange.answer.refuse(!wait ? wait.error() : attempt.error());
+        Refusal refusal = !wait ? wait.error() : attempt.error();
+        co_await exchange.answer.refuse(std::move(refusal));
         co_return;
     }
     co_await answer_run(exchange, std::move(names[0]), *attempt, static_cast<std::uint64_t>(std::ceil(*wait * 1000)), *wait > 0);
 }
 
 awaitable<void> serve_run_logs(Exchange& exchange, std::vector<std::string> names) {
-    const Try<double> offset = query_number(exchange.request, "offset", 1e15);
-    const Try<double> attempt = query_number(exchange.request, "attempt", 1e9);
-    if (!offset || !attempt) {
-        co_await exchange.answer.refuse(!offset ? offset.error() : attempt.error());
+    const Try<std::uint64_t> offset = query_whole(exchange.request, "offset", 0, k_offset_max);
+    const Try<std::uint64_t> attempt = query_whole(exchange.request, "attempt", 1, k_attempt_max);
+    const Try<bool> follow = query_flag(exchange.request, "follow");
+    if (!offset || !attempt || !follow) {
+        Refusal refusal = !offset ? offset.error() : !attempt ? attempt.error() : follow.error();
+        co_await exchange.answer.refuse(std::move(refusal));
         co_return;
     }
-    const std::string follow = lower(query_value(exchange.request, "follow"));
     Json request = request_of(names[0], *attempt, *offset);
-    request["follow"] = follow == "true" || follow == "1";
+    request["follow"] = *follow;
     Running running(exchange);
     const Try<> opened = co_await open_asking(running, "run_logs", std::move(request), 0);
     if (!opened) {

@@ -64,7 +64,8 @@ def test_results_failures_and_logs(node: Node) -> None:
     assert (listed[name], listed["fails"]) == ("succeeded", "failed")
     assert node.ask("DELETE", "/v1/runs/fails").status == 200
     assert node.ask("GET", "/v1/runs/fails").status == 404
-    assert node.ask("GET", "/v1/runs/fails/result?wait=x").status == 400
+    for wrong in ("/x/result?wait=x", "?limit=0.5", "/x/logs?follow=2", "/x/logs?offset=-1"):
+        assert node.ask("GET", f"/v1/runs{wrong}").status == 400, wrong
 
 
 def test_python_and_http_see_the_same_runs(node: Node) -> None:
