@@ -4,9 +4,11 @@ PY      := .venv/bin/python
 BUILD   := build/release
 JOBS    ?= $(shell nproc)
 SECONDS ?= 300
+N       ?= 1000
+SEED    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench sanitize fuzz format lint clean
+.PHONY: help build demo test bench faults sanitize fuzz format lint clean
 .PHONY: system product test-deps cpp-tests python-tests wheel-test short-fuzz
 
 help: ## list the targets
@@ -31,6 +33,10 @@ bench: product ## measure, each figure beside its raw baseline of the same run
 	@ninja -C $(BUILD) -j$(JOBS) --quiet
 	@echo "==> bench: benchmarks/run.py"
 	@$(PY) benchmarks/run.py
+
+faults: product ## provoke N=n faults around real calls, in random order from SEED=n, and print what their callers were told
+	@echo "==> faults"
+	@$(PY) -m tests.faults N=$(N) SEED=$(SEED)
 
 sanitize: system ## run the C++ tests under the address, undefined and thread sanitizers
 	@tools/sanitize.sh address,undefined build/asan $(JOBS)
@@ -91,7 +97,7 @@ cpp-tests: product test-deps lint
 
 python-tests: product test-deps cpp-tests
 	@echo "==> Python tests"
-	@$(PY) -m pytest $(wildcard tests/python tests/doors tests/http tests/integration tests/e2e tests/docs tests/embedding tests/cli)
+	@$(PY) -m pytest $(wildcard tests/python tests/doors tests/http tests/integration tests/e2e tests/docs tests/embedding tests/cli tests/faults)
 
 wheel-test: product python-tests
 	@echo "==> wheel: build, install into a fresh environment, call"
