@@ -17,6 +17,7 @@ DEADLINE_SECONDS = 10.0
 # Beyond a chunk, and beyond a window: both directions then need several messages and credit.
 LARGE_BYTES = 3_000_000
 ITEMS = 40
+LINES = 30
 
 FUNCTION, DESKS = "work", ("left", "right")
 
@@ -53,6 +54,18 @@ def _call(handle: Any, folder: str, call: str, seconds: float) -> str:
 def _submit(handle: Any, folder: str, call: str, seconds: float) -> str:
     pending = handle.options(timeout=DEADLINE_SECONDS).submit(folder, call, seconds, call)
     return _checked(pending.result(), call)
+
+
+def _print(handle: Any, folder: str, call: str, seconds: float) -> str:
+    """What it prints arrives as well, each line once and in order, before its value does."""
+    pending = handle.options(timeout=DEADLINE_SECONDS, stream_logs=False).submit(
+        folder, call, seconds, call, printed=LINES
+    )
+    token = _checked(pending.result(), call)
+    lines = pending.logs.splitlines()
+    if lines != [f"{call} {number}" for number in range(LINES)]:
+        raise WrongValue(f"{len(lines)} lines of {LINES} came, the last of them {lines[-3:]}")
+    return token
 
 
 def _large(handle: Any, folder: str, call: str, seconds: float) -> str:
@@ -99,7 +112,13 @@ def _bounce(desk: Any, folder: str, call: str, seconds: float, depth: int = 2, d
     return _checked(asked(folder, call, seconds / 2, depth, desks or [DESKS[1], DESKS[0]]), None)
 
 
-_OF_FUNCTIONS: dict[str, Callable[..., str]] = {"call": _call, "submit": _submit, "large": _large, "fail": _fail}
+_OF_FUNCTIONS: dict[str, Callable[..., str]] = {
+    "call": _call,
+    "submit": _submit,
+    "large": _large,
+    "fail": _fail,
+    "print": _print,
+}
 _OF_DESKS: dict[str, Callable[..., str]] = {
     "method": _method,
     "async": _async_method,
@@ -114,13 +133,12 @@ class Caller:
     def __init__(self, folder: str, services: Services) -> None:
         self.folder = folder
         self.services = services
-        self.calls: list[str] = []
         self._threads: list[threading.Thread] = []
 
-    def ask(self, kind: str, call: str, seconds: float, **how: Any) -> None:
+    def ask(self, kind: str, call: str, seconds: float, desk: str = DESKS[0], **how: Any) -> None:
         """Asks on a thread of its own."""
-        self.calls.append(call)
-        thread = threading.Thread(target=self.ask_now, args=(kind, call, seconds), kwargs=how, daemon=True, name=call)
+        asked = (kind, call, seconds, desk)
+        thread = threading.Thread(target=self.ask_now, args=asked, kwargs=how, daemon=True, name=call)
         self._threads.append(thread)
         thread.start()
 

@@ -26,6 +26,7 @@ FAULTS: dict[str, Callable[[Trial], None]] = {
     "hundred-services": services.hundred_services,
     "mutual-calls": services.mutual_calls,
     "worker-stopped": services.worker_stopped,
+    "daemon-stopped": services.daemon_stopped,
     "client-killed": clients.client_killed,
     "client-stopped": clients.client_stopped,
     "slow-reader": clients.slow_reader,

@@ -27,8 +27,7 @@ def main() -> None:
     caller = Caller(folder, _Cluster(cluster))
     for number in range(int(count)):
         kind = chance.choice(("call", "method", "async", "items"))
-        more = {"desk": chance.choice(DESKS)} if kind != "call" else {}
-        caller.ask(kind, f"{prefix}-{number}", float(seconds) * chance.uniform(0.3, 1.0), **more)
+        caller.ask(kind, f"{prefix}-{number}", float(seconds) * chance.uniform(0.3, 1.0), chance.choice(DESKS))
     if not caller.has_settled(DEADLINE_SECONDS + oracle.GRACE_SECONDS + 5):
         sys.exit(f"never came back: {caller.waiting()}")
 

@@ -20,7 +20,7 @@ from .trial import Trial
 
 # Relays' sockets: paths that no two trials of a process share, because connections are kept by path.
 _numbers = itertools.count()
-_CALLS = ("call", "submit", "large", "method", "async", "items", "items_async", "bounce")
+_CALLS = ("call", "submit", "large", "print", "method", "async", "items", "items_async", "bounce")
 
 
 class _Through:

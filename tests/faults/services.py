@@ -7,7 +7,7 @@ import signal
 
 import roundhouse as rh
 
-from . import subjects
+from . import calls, subjects
 from .processes import happens, state_of
 from .trial import Trial
 
@@ -24,7 +24,7 @@ def hundred_services(trial: Trial) -> None:
     daemon = trial.lane.daemon_pid()
     caller = trial.caller()
     for name in trial.random.sample(names, 8):
-        caller.ask("method", trial.name_call(), trial.random.uniform(0.05, 0.4), desk=name)
+        caller.ask("method", trial.name_call(), trial.random.uniform(0.05, 0.4), name)
     trial.await_one_under_way()
     trial.note("services before", answered=len(before), of=COUNT)
     trial.kill((daemon, "daemon"))
@@ -73,9 +73,8 @@ def mutual_calls(trial: Trial) -> None:
     """Services that wait for each other, deeply, and a worker or the daemon that dies in the middle of it."""
     caller = trial.caller()
     for _ in range(3):
-        desks = list(trial.random.choice((("left", "right"), ("right", "left"))))
-        how = {"desk": desks[1], "desks": desks, "depth": trial.random.randint(2, 5)}
-        caller.ask("bounce", trial.name_call(), 0.2, **how)
+        first, second = trial.random.sample(calls.DESKS, 2)
+        caller.ask("bounce", trial.name_call(), 0.2, first, desks=[second, first], depth=trial.random.randint(2, 5))
     happens(lambda: len(trial.under_way()) >= 4 or trial.have_settled(), 10)
     at_work = trial.under_way()
     if len(at_work) < 2:
@@ -102,6 +101,24 @@ def worker_stopped(trial: Trial) -> None:
         os.kill(pid, signal.SIGCONT)
     if stopped:
         trial.fired(pid=pid, state="T")
+    return trial.settle()
+
+
+def daemon_stopped(trial: Trial) -> None:
+    """A daemon that does not move for a while: whoever waits for it goes on when it does."""
+    daemon = trial.lane.daemon_pid()
+    trial.ask_some(3)
+    trial.await_one_under_way()
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        stopped = happens(lambda: _is_stopped(daemon), 5)
+        trial.ask_some(2, kinds=("call", "large", "method", "items"), seconds=0.1)
+        happens(lambda: False, trial.random.uniform(0.3, 1.5))
+        waiting = not trial.have_settled()
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    if stopped and waiting:
+        trial.fired(pid=daemon, state="T")
     return trial.settle()
 
 

@@ -34,9 +34,12 @@ def pause(seconds: float) -> None:
         time.sleep(min(left, 0.02))
 
 
-def work(folder: str, call: str, seconds: float, given: Any = None, fails: bool = False) -> Receipt:
+def work(folder: str, call: str, seconds: float, given: Any = None, fails: bool = False, printed: int = 0) -> Receipt:
     with written_down(folder, call) as token:
-        pause(seconds)
+        for number in range(printed):
+            print(call, number)
+            pause(seconds / printed / 2)
+        pause(seconds / 2 if printed else seconds)
         if fails:
             raise ValueError(call)
     return token, given
@@ -50,12 +53,6 @@ def print_much(folder: str, call: str, seconds: float, lines: int) -> Receipt:
             os.write(1, f"{call} {number} {'y' * 80}\n".encode())
         pause(seconds)
     return token, None
-
-
-def make_bytes(folder: str, call: str, size: int) -> Receipt:
-    with written_down(folder, call) as token:
-        value = b"b" * size
-    return token, value
 
 
 class Desk:

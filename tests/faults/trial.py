@@ -51,12 +51,9 @@ class Trial:
         caller = caller or self.caller()
         for _ in range(count):
             kind = self.random.choice(kinds)
-            desk = self.random.choice(calls.DESKS)
-            more = {"desk": desk} if kind not in ("call", "submit", "large", "fail") else {}
-            if kind == "bounce":
-                other = calls.DESKS[desk == calls.DESKS[0]]
-                more = {"desk": desk, "desks": [other, desk]}
-            caller.ask(kind, self.name_call(), seconds * self.random.uniform(0.2, 1.5), **more)
+            desk, other = self.random.sample(calls.DESKS, 2)
+            more = {"desks": [other, desk]} if kind == "bounce" else {}
+            caller.ask(kind, self.name_call(), seconds * self.random.uniform(0.2, 1.5), desk, **more)
         return caller
 
     def under_way(self) -> list[ledger.Row]:
