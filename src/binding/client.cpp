@@ -403,8 +403,12 @@ public:
         std::optional<Result<std::shared_ptr<client::Call>>> started;
         request.gather = observed && borrowed.byte_count() <= limits::k_gather_bytes;
         if (request.gather) {
-            // Only queued: to let go of the GIL would cost more.
+            // Only queued: to let go of the GIL would cost more. But where another thread is waiting for the node to
+            // read, it would be held for as long as the node does not, and nothing in this process would run.
+            std::optional<WithoutGil> waiting;
+            request.before_wait = [&waiting] { waiting.emplace(); };
             started = client_->start(request, std::move(observer));
+            waiting.reset();
             if (client_->flush_wanted()) {
                 const WithoutGil released;
                 client_->flush();

@@ -32,7 +32,9 @@ struct Request {
     std::span<const std::string_view> parents{};  // the calls from within which this one is made, innermost first
     // Items that may come before they are taken; 0: each is asked for. Nothing: the call is not expected to yield any.
     std::optional<std::uint32_t> prefetch{};
-    bool gather = false;  // it may leave a little later, with others: start() then never waits for the socket
+    bool gather = false;  // it may leave a little later, with others: start() then never waits for the socket itself
+    // With `gather`: called once before start() waits for another thread that waits for the socket.
+    std::function<void()> before_wait{};
 };
 
 // One or more items of a stream: with `batch` each part of the body is one, else the body.

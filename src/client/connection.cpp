@@ -113,7 +113,7 @@ Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::sha
     for (const std::string_view parent : request.parents) message.add_parents(parent.data(), parent.size());
     Result<void> sent;
     if (request.gather) {
-        const Result<bool> now = link_->queue_gather(message, request.encoding, request.parts);
+        const Result<bool> now = link_->queue_gather(message, request.encoding, request.parts, request.before_wait);
         if (!now) sent = fail(now.error());
         if (now && *now) flush_wanted_.store(true, std::memory_order_relaxed);
     } else {

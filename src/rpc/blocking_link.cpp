@@ -137,10 +137,15 @@ Result<bool> BlockingLink::queue_whole(Message& message, Body body) {
     return !keep_for_company();
 }
 
-Result<bool> BlockingLink::queue_gather(Message& message, Encoding encoding, std::span<const ByteView> parts) {
+Result<bool> BlockingLink::queue_gather(Message& message, Encoding encoding, std::span<const ByteView> parts, const std::function<void()>& before_wait) {
     RH_TRY_VOID(check_process());
     RH_TRY_VOID(wire::check_sendable(message, parts.size()));
-    const std::scoped_lock lock(write_mutex_);
+    std::unique_lock lock(write_mutex_, std::try_to_lock);
+    if (!lock.owns_lock()) {
+        // Whoever has it may be in the middle of a large body, and the peer may not be reading.
+        if (before_wait) before_wait();
+        lock.lock();
+    }
     outbound_.send_gather(message, encoding, parts);
     return !keep_for_company();
 }

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -56,9 +57,10 @@ public:
     Result<void> send_whole(Message& message, Body body);
     Result<void> send_gather(Message& message, Encoding encoding, std::span<const ByteView> parts);
     // As these, but it leaves with whatever is sent next, or limits::k_gather later, by a thread of the link's own. True when it
-    // should go now, with flush_queued(): after a pause, or when much has gathered. Never wait.
+    // should go now, with flush_queued(): after a pause, or when much has gathered. They never wait for the socket, but
+    // for a thread that does; `before_wait` is called before that.
     Result<bool> queue_whole(Message& message, Body body);
-    Result<bool> queue_gather(Message& message, Encoding encoding, std::span<const ByteView> parts);
+    Result<bool> queue_gather(Message& message, Encoding encoding, std::span<const ByteView> parts, const std::function<void()>& before_wait = {});
     void flush_queued();
     bool has_queued() const { return queued_.load(std::memory_order_relaxed); }
 
