@@ -1,22 +1,23 @@
 """The kernel's out-of-memory killer, in a worker and in a process that one started.
 
-The memory is taken from a cgroup that the trial makes around the worker: the kill is the kernel's, whatever the engine
-enforces by itself.
+Where the engine enforces what a worker was promised, it is the engine's limit that is passed. Otherwise the trial makes
+a cgroup around the worker, and a kill in it is any other SIGKILL to the engine.
 """
 
 from __future__ import annotations
 
 import os
-import time
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import roundhouse as rh
 
-from . import subjects
+from . import ledger, subjects
 from .calls import DEADLINE_SECONDS
-from .processes import happens
+from .processes import happens, is_alive
 from .trial import NotPossible, Trial
 
 _LIMIT_BYTES = 96 << 20
@@ -74,37 +75,61 @@ def _group(trial: Trial) -> Iterator[_Group]:
 
 
 def _run_out(trial: Trial, deep: bool) -> None:
-    box = trial.lane.box
-    eat = rh.function(subjects.eat).to(box, name="eat", replace=True)
-    with _group(trial) as group:
-        pid = int(box._ask("describe", {"name": "eat"})["pid"])
-        group.take(pid)
-        neighbours = trial.ask_some(2)
-        name = trial.name_call()
-        started = time.monotonic()
-        trial.caller().write_down(name, lambda: _token(eat, trial, name, deep))
-        kills = group.kills()
-        trial.note("eaten", kills=kills, worker=pid, seconds=time.monotonic() - started)
-        if kills:
-            trial.fired(kernel_kills=kills, limit_bytes=_LIMIT_BYTES, worker=pid, in_grandchild=deep)
-        else:
-            trial.missed("the kernel killed nothing")
-        trial.wait_for(neighbours.has_settled, "the end of the neighbours' calls", 20)
-        # Those that were told nothing of it, because they are others.
-        trial.check(
-            happens(lambda: _is_there(eat, trial), 15), "the function that ran out of memory can be called again"
-        )
+    enforcer = trial.lane.status()["resources"].get("memory_enforced_by", "nobody")
+    if enforcer == "nobody":
+        with _group(trial) as group:
+            eat = rh.function(subjects.eat).to(trial.lane.box, name="eat", replace=True)
+            group.take(_worker_of(trial))
+            _eat(trial, eat, deep)
+            trial.note("the kernel's count", kills=group.kills())
+    else:
+        eat = rh.function(subjects.eat).to(trial.lane.box, name="eat", replace=True, memory=_LIMIT_BYTES)
+        told = _eat(trial, eat, deep)
+        trial.check(told == "OutOfMemory", f"what {enforcer} enforces is told as OutOfMemory, not as {told}")
+    # Unlimited again, for whoever comes next.
+    trial.lane.box.delete("eat")
 
 
-def _token(eat: object, trial: Trial, name: str, deep: bool) -> str:
-    token, _ = eat.options(timeout=DEADLINE_SECONDS)(trial.folder, name, _EATEN_BYTES, deep)  # type: ignore[attr-defined]
-    return str(token)
+def _worker_of(trial: Trial) -> int:
+    return int(trial.lane.box._ask("describe", {"name": "eat"})["pid"])
 
 
-def _is_there(eat: object, trial: Trial) -> bool:
+def _eat(trial: Trial, eat: Any, deep: bool) -> str:
+    """What the caller was told of it. Code that outlives its grandchild may return, and then it is told on stderr."""
+    worker = _worker_of(trial)
+    neighbours = trial.ask_some(2)
     name = trial.name_call()
+    asked = eat.options(timeout=DEADLINE_SECONDS)
+    printed: list[str] = []
+
+    def ask() -> str:
+        pending = asked.submit(trial.folder, name, _EATEN_BYTES, deep)
+        try:
+            return str(pending.result()[0])
+        finally:
+            printed.append(pending.logs)
+
+    trial.caller().write_down(name, ask)
+    told = next(row for row in ledger.read(trial.folder, ledger.CALLER, "told") if row["call"] == name)
+    trial.note("told", outcome=told["outcome"], message=told.get("message", "")[:200], printed=printed[0][-200:])
+    if deep:
+        ended = subjects.grandchild_end(trial.folder)
+        if ended == 128 + signal.SIGKILL:
+            trial.fired(limit_bytes=_LIMIT_BYTES, worker=worker, grandchild_ended_with=ended)
+        else:
+            trial.missed(f"the grandchild ended with {ended}")
+    elif happens(lambda: not is_alive(worker), 5):
+        trial.fired(limit_bytes=_LIMIT_BYTES, worker=worker, gone=True)
+    else:
+        trial.missed("the worker lives")
+    trial.wait_for(neighbours.has_settled, "the end of the neighbours' calls", 20)
+    trial.wait_for(lambda: _answers(trial, asked), "the next call of a function that ran out of memory")
+    return "OutOfMemory" if deep and "memory" in "".join(printed) else str(told["outcome"])
+
+
+def _answers(trial: Trial, asked: Any) -> bool:
     try:
-        eat.options(timeout=DEADLINE_SECONDS)(trial.folder, name, 1, False, 0.0)  # type: ignore[attr-defined]
+        asked(trial.folder, trial.name_call(), 1, False, 0.0)
     except rh.RoundhouseError:
         return False
     return True

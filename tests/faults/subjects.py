@@ -112,11 +112,24 @@ def identify_all(names: list[str]) -> dict[str, str]:
 _EAT = "b = b'x' * {size}; import time; time.sleep({seconds})"
 
 
+_GRANDCHILD = "grandchild"
+
+
+def grandchild_end(folder: str) -> int | None:
+    """What the grandchild's parent saw of its end: 128 and a signal, or an exit code."""
+    try:
+        with open(os.path.join(folder, _GRANDCHILD)) as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
+
+
 def eat(folder: str, call: str, size: int, deep: bool, seconds: float = 5.0) -> Receipt:
     """Takes so much memory: in this process, or in a grandchild whose parent ends as if nothing had been."""
     with written_down(folder, call) as token:
         if deep:
-            command = f'{sys.executable} -c "{_EAT.format(size=size, seconds=seconds)}"; exit 0'
+            eating = f'{sys.executable} -c "{_EAT.format(size=size, seconds=seconds)}"'
+            command = f"{eating}; echo $? > {os.path.join(folder, _GRANDCHILD)}; exit 0"
             done = subprocess.run(["/bin/sh", "-c", command], check=False)
             return_code = done.returncode
         else:
