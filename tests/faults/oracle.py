@@ -1,8 +1,9 @@
 """The judge: two ledgers in, verdicts out. It knows nothing of faults, and what it is given is all over.
 
 - **lost**: a success that was told and whose code never ended (or with another value), an error that says `started` is
-  "no" about code that has begun, a run that was acknowledged and never ended;
-- **duplicated**: one attempt that began twice;
+  "no" about code that has begun, a run that was acknowledged and of whose end nobody could be told;
+- **duplicated**: one attempt that began twice. Code does not know which attempt of a run it is, so of a run as many
+  may begin as its history has (`attempts`);
 - **hung**: no answer at the deadline plus a grace;
 - **untrue**: an answer that is neither a value, nor the code's own exception, nor one of the typed errors; or one that
   says `started` is "yes" about code that has not begun.
@@ -52,9 +53,14 @@ def judge(folder: str | Path) -> Verdict:
 def judge_rows(code: list[Row], caller: list[Row]) -> Verdict:
     verdict = Verdict()
     begun = Counter((row["call"], row["attempt"]) for row in code if row["what"] == "begun")
-    ended = {(row["call"], row["attempt"]): row for row in code if row["what"] == "ended"}
+    # A call that began several times has as many ends, any of which may be what was told.
+    ended: dict[tuple[str, int], set[str]] = {}
+    for row in code:
+        if row["what"] == "ended":
+            ended.setdefault((row["call"], row["attempt"]), set()).add(row["token"])
+    attempts = {row["call"]: row["count"] for row in caller if row["what"] == "attempts"}
     for (call, attempt), times in begun.items():
-        if times > 1:
+        if times > attempts.get(call, 1):
             verdict.duplicated.append(f"{call}: attempt {attempt} began {times} times")
     gone = {row["caller"] for row in caller if row["what"] == "gone"}
     told = {(row["call"], row["attempt"]): row for row in caller if row["what"] == "told"}
@@ -72,11 +78,13 @@ def judge_rows(code: list[Row], caller: list[Row]) -> Verdict:
                 f"{asked['call']}: answered after {waited:.1f} s, with {asked['deadline']:g} s to do so"
             )
         verdict.answers[_name_of(answer)] += 1
-        verdict.lost.extend(_losses(answer, key in begun, ended.get(key)))
+        verdict.lost.extend(_losses(answer, key in begun, ended.get(key, set())))
         verdict.untrue.extend(_untruths(answer, key in begun))
-    for row in caller:
-        if row["what"] == "acknowledged" and not any(call == row["call"] for call, _attempt in ended):
-            verdict.lost.append(f"{row['call']}: the run was acknowledged and never ended")
+    ends = {row["call"]: row["outcome"] for row in told.values()}
+    for call in (row["call"] for row in caller if row["what"] == "acknowledged"):
+        # One that is nowhere to be found has not ended, whatever it is called.
+        if ends.get(call, "NotFound") == "NotFound":
+            verdict.lost.append(f"{call}: the run was acknowledged, and nobody could be told of its end")
     return verdict
 
 
@@ -85,13 +93,13 @@ def _name_of(answer: Row) -> str:
     return answer["outcome"] + (f" (started: {started})" if started else "")
 
 
-def _losses(answer: Row, has_begun: bool, end: Row | None) -> Iterator[str]:
+def _losses(answer: Row, has_begun: bool, ends: set[str]) -> Iterator[str]:
     call, outcome = answer["call"], answer["outcome"]
     if outcome == WRONG_VALUE:
         yield f"{call}: told a success with another value: {answer['message']}"
-    elif outcome == SUCCESS and end is None:
+    elif outcome == SUCCESS and not ends:
         yield f"{call}: told a success, and the code has not ended"
-    elif outcome == SUCCESS and end is not None and end["token"] != answer["token"]:
+    elif outcome == SUCCESS and answer["token"] not in ends:
         yield f"{call}: told a success that is of another execution"
     elif outcome == RAISED and not has_begun:
         yield f"{call}: told an exception of code that has not begun"

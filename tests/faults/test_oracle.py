@@ -17,6 +17,8 @@ _ASKED = {"what": "asked", "call": "c", "attempt": 0, "caller": 7, "deadline": 1
 _TOLD = {"what": "told", "call": "c", "attempt": 0, "caller": 7, "at": 101.0}
 _SUCCESS = {**_TOLD, "outcome": "success", "token": "t"}
 _BEGUN = {"what": "begun", "call": "c", "attempt": 0, "token": "t"}
+_ACKNOWLEDGED = {"what": "acknowledged", "call": "c"}
+_TWO_ATTEMPTS = {"what": "attempts", "call": "c", "count": 2}
 _ENDED = {**_BEGUN, "what": "ended"}
 
 
@@ -43,9 +45,12 @@ def wrong(code: Rows, caller: Rows) -> list[str]:
             [{**_ASKED, "attempt": 1}, {**_SUCCESS, "attempt": 1}],
         ),
         ([_BEGUN], [_ASKED, {"what": "gone", "caller": 7}]),
-        ([_BEGUN, _ENDED], [{"what": "acknowledged", "call": "c"}]),
+        # A run: acknowledged, and its end is known; lost with its node; and then tried again.
+        ([_BEGUN, _ENDED], [_ACKNOWLEDGED, _ASKED, _SUCCESS]),
+        ([_BEGUN], [_ACKNOWLEDGED, _ASKED, _lost("NodeLost", started="yes")]),
+        ([_BEGUN, {**_BEGUN, "token": "u"}, _ENDED], [_ACKNOWLEDGED, _ASKED, _SUCCESS, _TWO_ATTEMPTS]),
     ],
-)  # fmt: skip
+)
 def test_the_truth(code: Rows, caller: Rows) -> None:
     assert wrong(code, caller) == []
 
@@ -59,7 +64,9 @@ def test_the_truth(code: Rows, caller: Rows) -> None:
         ("lost", [_BEGUN, _ENDED], [_ASKED, {**_TOLD, "outcome": "wrong value", "message": "3 items of 40"}]),
         ("lost", [], [_ASKED, {**_TOLD, "outcome": "raised"}]),
         ("lost", [_BEGUN], [_ASKED, _lost("NodeLost", started="no")]),
-        ("lost", [_BEGUN], [{"what": "acknowledged", "call": "c"}]),
+        ("lost", [_BEGUN], [_ACKNOWLEDGED]),
+        ("lost", [_BEGUN, _ENDED], [_ACKNOWLEDGED, _ASKED, _lost("NotFound")]),
+        ("duplicated", [_BEGUN, _BEGUN, _BEGUN, _ENDED], [_ACKNOWLEDGED, _ASKED, _SUCCESS, _TWO_ATTEMPTS]),
         ("duplicated", [_BEGUN, _BEGUN, _ENDED], [_ASKED, _SUCCESS]),
         ("hung", [_BEGUN, _ENDED], [_ASKED]),
         ("hung", [_BEGUN, _ENDED], [_ASKED, {**_SUCCESS, "at": 100.0 + 10.0 + oracle.GRACE_SECONDS + 0.1}]),
