@@ -129,6 +129,25 @@ _OF_DESKS: dict[str, Callable[..., str]] = {
 KINDS = (*_OF_FUNCTIONS, *_OF_DESKS)
 
 
+def _answer_to(call: str, ask: Callable[[], str]) -> dict[str, Any]:
+    """What a row says of what the caller was told."""
+    try:
+        return {"outcome": oracle.SUCCESS, "token": ask()}
+    except WrongValue as error:
+        return {"outcome": oracle.WRONG_VALUE, "message": str(error)}
+    except ValueError as error:
+        return {"outcome": oracle.RAISED, "message": str(error), "typed": str(error) == call}
+    except rh.RoundhouseError as error:
+        return _failure(error)
+    except BaseException as error:
+        return {"outcome": type(error).__name__, "message": repr(error)[-600:], "typed": False}
+
+
+def _failure(error: rh.RoundhouseError) -> dict[str, Any]:
+    answer = {"outcome": type(error).__name__, "message": str(error)[-600:]}
+    return {**answer, "started": str(error.started)} if "started" in error.facts else answer
+
+
 class Caller:
     def __init__(self, folder: str, services: Services) -> None:
         self.folder = folder
@@ -154,21 +173,15 @@ class Caller:
     def write_down(self, call: str, ask: Callable[[], str], deadline: float = DEADLINE_SECONDS) -> None:
         """Calls what makes the call and returns its token, between the two rows about it."""
         about = {"call": call, "attempt": 0, "caller": os.getpid()}
-        ledger.write(self.folder, ledger.CALLER, "asked", deadline=deadline, **about)
-        answer: dict[str, Any]
+        answer: dict[str, Any] = {}
         try:
-            answer = {"outcome": oracle.SUCCESS, "token": ask()}
-        except WrongValue as error:
-            answer = {"outcome": oracle.WRONG_VALUE, "message": str(error)}
-        except ValueError as error:
-            answer = {"outcome": oracle.RAISED, "message": str(error), "typed": str(error) == call}
-        except rh.RoundhouseError as error:
-            answer = {"outcome": type(error).__name__, "message": str(error)[-600:]}
-            if "started" in error.facts:
-                answer["started"] = str(error.started)
-        except BaseException as error:
-            answer = {"outcome": type(error).__name__, "message": repr(error)[-600:], "typed": False}
-        ledger.write(self.folder, ledger.CALLER, "told", **about, **answer)
+            ledger.write(self.folder, ledger.CALLER, "asked", deadline=deadline, **about)
+            answer = _answer_to(call, ask)
+            ledger.write(self.folder, ledger.CALLER, "told", **about, **answer)
+        except rh.CallCancelled as error:
+            # Of the call that this one is made from within: it may come anywhere, and comes once.
+            answer = answer or _failure(error)
+            ledger.write(self.folder, ledger.CALLER, "told", **about, **answer)
 
     def has_settled(self, seconds: float = 0.0) -> bool:
         """Whether all that was asked has been answered, so many seconds from now at the latest."""
