@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import clients, cuts, deaths, descriptors, disk, memory, services, teardown
+from . import clients, cuts, deaths, descriptors, disk, memory, runs, services, teardown
 from .trial import Trial
 
 FAULTS: dict[str, Callable[[Trial], None]] = {
@@ -30,4 +30,8 @@ FAULTS: dict[str, Callable[[Trial], None]] = {
     "client-killed": clients.client_killed,
     "client-stopped": clients.client_stopped,
     "slow-reader": clients.slow_reader,
+    "run-outlives-node": runs.run_outlives_node,
+    "run-outlives-client": runs.run_outlives_client,
+    "run-on-full-disk": runs.run_on_full_disk,
+    "record-damaged": runs.record_damaged,
 }

@@ -1,5 +1,5 @@
 """A client that is a process of its own, for the trials that kill or stop one: `client CLUSTER FOLDER PREFIX SEED COUNT
-SECONDS`."""
+SECONDS KIND...`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class _Cluster:
 
 
 def main() -> None:
-    cluster, folder, prefix, seed, count, seconds = sys.argv[1:]
+    cluster, folder, prefix, seed, count, seconds, *kinds = sys.argv[1:]
     chance = random.Random(seed)
     caller = Caller(folder, _Cluster(cluster))
     for number in range(int(count)):
-        kind = chance.choice(("call", "method", "async", "items"))
+        kind = chance.choice(kinds)
         caller.ask(kind, f"{prefix}-{number}", float(seconds) * chance.uniform(0.3, 1.0), chance.choice(DESKS))
     if not caller.has_settled(DEADLINE_SECONDS + oracle.GRACE_SECONDS + 5):
         sys.exit(f"never came back: {caller.waiting()}")

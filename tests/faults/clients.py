@@ -25,10 +25,12 @@ _HELD_BYTES_MAX = 8 << 20
 
 
 @contextmanager
-def _client(trial: Trial, count: int, seconds: float) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    trial: Trial, count: int, seconds: float, kinds: tuple[str, ...] = ("call", "method", "async", "items")
+) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that makes so many calls, and ends once all are answered."""
     prefix = f"{trial.number}-{trial.fault}-client"
-    arguments = [trial.lane.name, trial.folder, prefix, str(trial.random.random()), str(count), str(seconds)]
+    arguments = [trial.lane.name, trial.folder, prefix, str(trial.random.random()), str(count), str(seconds), *kinds]
     process = subprocess.Popen([sys.executable, "-m", "tests.faults.client", *arguments], stdin=subprocess.DEVNULL)
     try:
         yield process
@@ -40,7 +42,7 @@ def _client(trial: Trial, count: int, seconds: float) -> Iterator[subprocess.Pop
 
 def client_killed(trial: Trial) -> None:
     """Its calls are nobody's any more: they are ended, once, and everybody else's go on."""
-    with _client(trial, 4, 30.0) as process:
+    with started(trial, 4, 30.0) as process:
         trial.ask_some(2)
         at_work = trial.await_one_under_way()
         happens(lambda: any("client" in row["call"] for row in trial.under_way()) or process.poll() is not None, 20)
@@ -60,7 +62,7 @@ def _calls(trial: Trial) -> int:
 
 def client_stopped(trial: Trial) -> None:
     """Asleep for a while, as under Ctrl-Z or a laptop's lid; what came meanwhile is there when it wakes up."""
-    with _client(trial, 4, 0.6) as process:
+    with started(trial, 4, 0.6) as process:
         happens(lambda: trial.under_way() or process.poll() is not None, 20)
         at_work = trial.under_way()
         os.kill(process.pid, signal.SIGSTOP)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import roundhouse as rh
 
@@ -13,15 +15,9 @@ from .trial import NotPossible, Trial
 
 
 def disk_full(trial: Trial) -> None:
-    state = trial.lane.state
-    if not os.path.ismount(state):
-        raise NotPossible("mounting a small file system needs root and a mount namespace of one's own")
     printing = rh.function(subjects.print_much).to(trial.lane.box, name="print_much", replace=True)
     printing = printing.options(timeout=DEADLINE_SECONDS, stream_logs=False)
-    stuffing = state / "stuffing"
-    filled, seen = _fill(stuffing)
-    trial.note("disk filled", bytes=filled, errno=seen)
-    try:
+    with filled(trial):
         # Results and output, of code that prints through Python and through a file of its worker's.
         caller = trial.ask_some(3)
         for _ in range(2):
@@ -29,13 +25,25 @@ def disk_full(trial: Trial) -> None:
             caller.write_down(name, lambda name=name: _print(printing, trial, name))  # type: ignore[misc]
         _deploy_anew(trial)
         trial.settle()
+    trial.ask_some(3, seconds=0.1)
+    trial.settle()
+
+
+@contextmanager
+def filled(trial: Trial) -> Iterator[None]:
+    """The lane's file system is full within."""
+    state = trial.lane.state
+    if not os.path.ismount(state):
+        raise NotPossible("mounting a small file system needs root and a mount namespace of one's own")
+    stuffing = state / "stuffing"
+    written, seen = _fill(stuffing)
+    try:
+        yield
     finally:
         left = os.statvfs(state).f_bavail
         stuffing.unlink()
     if seen == errno.ENOSPC:
-        trial.fired(errno=seen, bytes_written=filled, blocks_left=left, file_system="tmpfs")
-    trial.ask_some(3, seconds=0.1)
-    trial.settle()
+        trial.fired(errno=seen, bytes_written=written, blocks_left=left, file_system="tmpfs")
 
 
 def _fill(path: object) -> tuple[int, int]:

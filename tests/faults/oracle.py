@@ -27,7 +27,7 @@ SUCCESS, RAISED, WRONG_VALUE = "success", "raised", "wrong value"
 GRACE_SECONDS = 10.0
 
 # These mean a mistake of the engine's, however typed.
-_MISTAKES = ("InternalError", "ProtocolError", "RemoteError", "RoundhouseError")
+_MISTAKES = ("InternalError", "ProtocolError", "RemoteError")
 
 KINDS = ("lost", "duplicated", "hung", "untrue")
 
@@ -63,15 +63,21 @@ def judge_rows(code: list[Row], caller: list[Row]) -> Verdict:
         if times > attempts.get(call, 1):
             verdict.duplicated.append(f"{call}: attempt {attempt} began {times} times")
     gone = {row["caller"] for row in caller if row["what"] == "gone"}
-    told = {(row["call"], row["attempt"]): row for row in caller if row["what"] == "told"}
+    # A run may be asked for several times, by several callers.
+    told: dict[tuple[str, int, int], list[Row]] = {}
+    for row in caller:
+        if row["what"] == "told":
+            told.setdefault((row["call"], row["attempt"], row["caller"]), []).append(row)
+    ends = {(row["call"], row["outcome"]) for rows in told.values() for row in rows}
     for asked in (row for row in caller if row["what"] == "asked"):
         key = (asked["call"], asked["attempt"])
-        answer = told.get(key)
-        if answer is None:
+        answers = told.get((*key, asked["caller"]))
+        if not answers:
             # Whoever is dead was told nothing, and waits for nothing.
             if asked["caller"] not in gone:
                 verdict.hung.append(f"{asked['call']}: never answered")
             continue
+        answer = answers.pop(0)
         waited = answer["at"] - asked["at"]
         if waited > asked["deadline"] + GRACE_SECONDS:
             verdict.hung.append(
@@ -80,10 +86,9 @@ def judge_rows(code: list[Row], caller: list[Row]) -> Verdict:
         verdict.answers[_name_of(answer)] += 1
         verdict.lost.extend(_losses(answer, key in begun, ended.get(key, set())))
         verdict.untrue.extend(_untruths(answer, key in begun))
-    ends = {row["call"]: row["outcome"] for row in told.values()}
     for call in (row["call"] for row in caller if row["what"] == "acknowledged"):
-        # One that is nowhere to be found has not ended, whatever it is called.
-        if ends.get(call, "NotFound") == "NotFound":
+        # One that is nowhere to be found has not ended, whatever was told of it.
+        if not any(ended_call == call and outcome != "NotFound" for ended_call, outcome in ends):
             verdict.lost.append(f"{call}: the run was acknowledged, and nobody could be told of its end")
     return verdict
 
