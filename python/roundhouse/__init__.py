@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from roundhouse._handle import Handle, handle
     from roundhouse._instance import Instance
     from roundhouse._many import as_completed, gather
+    from roundhouse._memory import is_out_of_memory, on_larger
     from roundhouse._method import Method
     from roundhouse._module import RemoteClass, cls
     from roundhouse._module import cls as module
@@ -109,8 +110,10 @@ __all__ = [
     "gather",
     "handle",
     "here",
+    "is_out_of_memory",
     "load",
     "module",
+    "on_larger",
     "ondemand_cluster",
     "program",
     "readonly",
@@ -144,8 +147,10 @@ _WHERE = {
     "function": "_function.function",
     "gather": "_many.gather",
     "handle": "_handle.handle",
+    "is_out_of_memory": "_memory.is_out_of_memory",
     "load": "_registry.load",
     "module": "_module.cls",
+    "on_larger": "_memory.on_larger",
     "ondemand_cluster": "_cluster.compute",
     "program": "_program.program",
     "readonly": "_readonly.readonly",

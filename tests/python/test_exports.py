@@ -15,7 +15,8 @@ PUBLIC = {
     "Program", "ProtocolError", "RecordDamaged", "RemoteClass", "RemoteError", "RoundhouseError", "Run",
     "RunConflict", "SetupError", "Stream", "Unsupported",
     "WorkerDied", "WrongArguments", "__version__", "as_completed", "cls", "cluster", "compute", "configs", "exists",
-    "fn", "function", "gather", "handle", "here", "load", "module", "ondemand_cluster", "program", "readonly",
+    "fn", "function", "gather", "handle", "here", "is_out_of_memory", "load", "module", "on_larger", "ondemand_cluster",
+    "program", "readonly",
 }  # fmt: skip
 
 
