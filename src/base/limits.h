@@ -42,6 +42,10 @@ inline constexpr std::size_t k_strangers_max = 512;
 inline constexpr std::size_t k_services_max = 10'000;
 // Calls that wait for a worker that takes a dead one's place.
 inline constexpr std::size_t k_parked_calls_max = 256;
+// Results that a worker keeps until their callers are known to have them; beyond these the oldest go.
+inline constexpr std::size_t k_kept_answers_max = 1024;  // of the node's own, for each client
+inline constexpr std::size_t k_kept_results_max = 4096;
+inline constexpr std::size_t k_kept_result_bytes = 16 * 1024 * 1024;
 inline constexpr std::size_t k_workers_max = 512;
 // The calls that one is made from within.
 inline constexpr int k_parents_max = 32;
@@ -128,6 +132,11 @@ inline constexpr milliseconds k_start_timeout{20'000};
 inline constexpr milliseconds k_worker_start_timeout{60'000};
 inline constexpr milliseconds k_stop_grace{2'000};
 inline constexpr milliseconds k_cancel_grace{2'000};
+// A connection that was lost may be made anew for so long, and its calls go on; after that they are given up on both sides.
+inline constexpr milliseconds k_resume_grace{30'000};
+inline constexpr milliseconds k_resume_pause{20};
+// Clients of a restarted daemon wait so long for the workers to tell what runs in them.
+inline constexpr milliseconds k_restore_timeout{5'000};
 // For other processes that use the registry of this machine, or rename clusters.
 inline constexpr milliseconds k_registry_wait{5'000};
 

@@ -33,7 +33,7 @@ struct Request {
     // Items that may come before they are taken; 0: each is asked for. Nothing: the call is not expected to yield any.
     std::optional<std::uint32_t> prefetch{};
     bool gather = false;  // it may leave a little later, with others: start() then never waits for the socket itself
-    // With `gather`: called once before start() waits for another thread that waits for the socket.
+    // With `gather`: called before start() waits for another thread that waits for the socket, or for another connection.
     std::function<void()> before_wait{};
 };
 

@@ -18,6 +18,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Read = rpc::BlockingLink::Read;
 
+constexpr std::string_view k_node_service = "_node";
+constexpr std::uint64_t k_longest_ms = std::uint64_t{10} * 365 * 24 * 3600 * 1000;
+
 // After this long without a waiting caller the background thread watches the socket for news nobody asked for.
 constexpr std::chrono::milliseconds k_quiet{100};
 
@@ -62,18 +65,12 @@ Connection::~Connection() {
 
 Result<void> Connection::open(const Options& options, Deadline deadline) {
     if (!deadline) deadline = Clock::now() + limits::k_handshake_timeout;
-    RH_TRY(const net::Endpoint endpoint, net::Endpoint::parse(options.endpoint));
-    const bool remote = endpoint.kind != net::Endpoint::Kind::unix_socket;
-    RH_TRY_VOID(check_token(options.token, remote));
-    RH_TRY(net::Transport transport, net::connect(endpoint, options.pin, *deadline));
-    rpc::Message hello;
-    wire::Hello& about = *hello.mutable_hello();
-    about.set_role(wire::CLIENT);
-    about.set_session(session_);
-    about.set_pid(static_cast<std::uint64_t>(::getpid()));
-    about.set_software(options.software);
-    const std::string request = rpc::upgrade_request(endpoint.authority(), remote ? std::string_view(options.token) : std::string_view());
-    RH_TRY(link_, rpc::BlockingLink::open(std::move(transport), hello, deadline, *this, k_signal_slice, request));
+    options_ = options;
+    RH_TRY(endpoint_, net::Endpoint::parse(options.endpoint));
+    RH_TRY_VOID(check_token(options.token, is_remote()));
+    RH_TRY(net::Transport transport, net::connect(endpoint_, options.pin, *deadline));
+    rpc::Message first = hello();
+    RH_TRY(link_, rpc::BlockingLink::open(std::move(transport), first, deadline, *this, k_signal_slice, upgrade_request()));
     // Signals belong to the program's own threads, above all Ctrl-C to its main thread.
     sigset_t all;
     sigset_t before;
@@ -84,11 +81,40 @@ Result<void> Connection::open(const Options& options, Deadline deadline) {
     return {};
 }
 
+std::string Connection::upgrade_request() const {
+    return rpc::upgrade_request(endpoint_.authority(), is_remote() ? std::string_view(options_.token) : std::string_view());
+}
+
+rpc::Message Connection::hello() const {
+    rpc::Message message;
+    wire::Hello& about = *message.mutable_hello();
+    about.set_role(wire::CLIENT);
+    about.set_session(session_);
+    about.set_pid(static_cast<std::uint64_t>(::getpid()));
+    about.set_software(options_.software);
+    return message;
+}
+
+// All calls up to this one have ended here: their results need not be kept. Looked for where it costs nothing, and now and
+// then. With the lock held.
+std::uint64_t Connection::has_all_up_to(std::uint64_t stream) {
+    if (calls_.empty()) {
+        acknowledged_ = stream - 1;
+    } else if (stream % 256 == 0) {
+        acknowledged_ = std::min_element(calls_.begin(), calls_.end(), [](const auto& a, const auto& b) { return a.first < b.first; })->first - 1;
+    }
+    return acknowledged_;
+}
+
 Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::shared_ptr<Observer> observer) {
     if (!link_->usable()) return fail(Error(Code::node_lost, "this connection belongs to the process that forked this one; open a new one").with("started", "no"));
     std::shared_ptr<Pending> call;
+    std::uint64_t acknowledged = 0;
     {
-        const std::scoped_lock lock(mutex_);
+        std::unique_lock lock(mutex_);
+        // It ends within limits::k_resume_grace, one way or the other.
+        if (down_ && request.before_wait) request.before_wait();
+        up_wake_.wait(lock, [&] { return !down_ || lost_; });
         if (lost_) return fail(Error(why_lost_.code, why_lost_.message).with("started", "no"));
         if (calls_.size() >= limits::k_calls_per_connection_max)
             return fail(Code::limit_exceeded, fmt::format("{} calls are outstanding on this connection, the most that are allowed: wait for some of them", calls_.size()));
@@ -97,6 +123,9 @@ Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::sha
         std::size_t bytes = 0;
         for (const ByteView part : request.parts) bytes += part.size();
         call->sending_ = bytes > limits::k_chunk_bytes;
+        if (request.deadline_ms != 0 && request.deadline_ms < k_longest_ms) call->due_ = Clock::now() + std::chrono::milliseconds(request.deadline_ms);
+        call->for_node_ = request.service == k_node_service;
+        acknowledged = has_all_up_to(call->stream_);
         calls_.emplace(call->stream_, call);
         if (observed && ++observed_ == 1) background_wake_.notify_one();
     }
@@ -111,26 +140,39 @@ Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::sha
     message.set_prefetch(request.prefetch.value_or(1));
     if (request.kill) message.set_kill(true);
     for (const std::string_view parent : request.parents) message.add_parents(parent.data(), parent.size());
-    Result<void> sent;
-    if (request.gather) {
-        const Result<bool> now = link_->queue_gather(message, request.encoding, request.parts, request.before_wait);
-        if (!now) sent = fail(now.error());
-        if (now && *now) flush_wanted_.store(true, std::memory_order_relaxed);
-    } else {
-        sent = link_->send_gather(message, request.encoding, request.parts);
+    message.set_acknowledged(acknowledged);
+    const Result<void> sent = send_call(*call, message, request);
+    if (sent) return std::shared_ptr<Call>(std::move(call));
+    if (sent.error().code == Code::node_lost) {
+        broke(sent.error());
+        const std::scoped_lock lock(mutex_);
+        // It is resumed with the others: the node says that it never began, and it is sent then.
+        if (down_) return std::shared_ptr<Call>(std::move(call));
     }
-    if (!sent) {
-        // The daemon has at most a part of it, which it throws away: this call has not started, whatever became of the others.
-        {
-            const std::scoped_lock lock(mutex_);
-            calls_.erase(call->stream_);
-            if (call->observer_ != nullptr && !call->done_) --observed_;
-        }
-        // Any other error is about this call alone, of which nothing was sent.
-        if (sent.error().code == Code::node_lost) lose(sent.error());
-        return fail(Error(sent.error().code, sent.error().message).with("started", "no"));
+    // The daemon has at most a part of it, which it throws away: this call has not started, whatever became of the others.
+    {
+        const std::scoped_lock lock(mutex_);
+        calls_.erase(call->stream_);
+        if (call->observer_ != nullptr && !call->done_) --observed_;
     }
-    return std::shared_ptr<Call>(std::move(call));
+    return fail(Error(sent.error().code, sent.error().message).with("started", "no"));
+}
+
+Result<void> Connection::send_call(Pending& call, rpc::Message& message, const Request& request) {
+    Body body;
+    body.encoding = request.encoding;
+    std::size_t bytes = 0;
+    for (const ByteView part : request.parts) bytes += part.size();
+    body.bytes.reserve(bytes);
+    for (const ByteView part : request.parts) body.add(part);
+    if (call.sending_) return link_->send_whole(message, std::move(body));
+    wire::describe_body(message, body);
+    RH_TRY_VOID(wire::check_sendable(message, body.part_bytes.size()));
+    wire::append_message(call.frame_, message, body.bytes.view());
+    if (!request.gather) return link_->send_frame(call.frame_.view());
+    RH_TRY(const bool now, link_->queue_frame(call.frame_.view(), request.before_wait));
+    if (now) flush_wanted_.store(true, std::memory_order_relaxed);
+    return {};
 }
 
 // --- waiting -------------------------------------------------------------------------------------------------------
@@ -145,10 +187,11 @@ bool Connection::lead(std::unique_lock<std::mutex>& lock, Deadline deadline, boo
     }
     if (!got) {
         lock.unlock();
-        lose(got.error());
+        broke(got.error());
         lock.lock();
     }
     reading_ = false;
+    if (down_) background_wake_.notify_one();
     read = got.value_or(Read::progress);
     return got.has_value();
 }
@@ -226,6 +269,8 @@ void Pending::abandon(Error error) {
 Result<void> Connection::on_message(rpc::Message& message, Body body) {
     switch (message.kind()) {
         case wire::RESULT:
+            if (message.outcome() == wire::FAILED && send_again(message)) return {};
+            if (body.bytes.size() > limits::k_body_window_bytes) has_taken(message.stream());
             // Those that came together are told of under one lock, by lead().
             ended_.emplace_back(message.stream(), wire::outcome_of(message, std::move(body)));
             return {};
@@ -242,7 +287,7 @@ Result<void> Connection::on_message(rpc::Message& message, Body body) {
             return {};
         }
         case wire::OUTPUT:
-            return on_output(message.stream(), static_cast<Channel>(message.channel()), std::string(as_text(body.bytes.view())));
+            return on_output(message, std::string(as_text(body.bytes.view())));
         case wire::PONG: {
             const std::scoped_lock lock(mutex_);
             if (const auto found = pings_.find(message.number()); found != pings_.end()) found->second.answered = true;
@@ -253,13 +298,18 @@ Result<void> Connection::on_message(rpc::Message& message, Body body) {
     }
 }
 
-Result<void> Connection::on_output(std::uint64_t stream, Channel channel, std::string text) {
+Result<void> Connection::on_output(const rpc::Message& message, std::string text) {
+    const auto channel = static_cast<Channel>(message.channel());
     std::shared_ptr<Pending> call;
     std::shared_ptr<Observer> observer;
     {
         const std::scoped_lock lock(mutex_);
-        call = find(stream);
+        call = find(message.stream());
         if (call == nullptr) return {};
+        (message.number() != 0 ? call->pending_output_ : call->pending_followed_) += text.size();
+        if (message.number() != 0) call->output_number_ = message.number();
+        if (message.stdout_offset() != 0) call->file_offsets_[0] = message.stdout_offset();
+        if (message.stderr_offset() != 0) call->file_offsets_[1] = message.stderr_offset();
         if (!call->waiters_.empty() || call->observer_ == nullptr) {
             call->output_.push_back({channel, std::move(text)});
             poke(call->waiters_);
@@ -307,6 +357,7 @@ void Connection::lose(const Error& why) {
     if (lost_) return;
     lost_ = true;
     why_lost_ = why;
+    up_wake_.notify_all();
     while (!calls_.empty()) {
         const std::shared_ptr<Pending> call = calls_.begin()->second;
         finish(lock, *call, Outcome::failed(why));
@@ -318,29 +369,49 @@ void Connection::lose(const Error& why) {
 // --- control -------------------------------------------------------------------------------------------------------
 
 void Connection::cancel(std::uint64_t stream, bool kill) {
+    if (!link_->usable()) return;
+    {
+        const std::scoped_lock lock(mutex_);
+        if (const std::shared_ptr<Pending> call = find(stream)) {
+            call->cancel_asked_ = true;
+            call->kill_asked_ = call->kill_asked_ || kill;
+        }
+        if (down_) return;  // it is said when the call is resumed
+    }
     rpc::Message message;
     message.set_kind(wire::CANCEL);
     message.set_stream(stream);
     if (kill) message.set_kill(true);
     link_->abort_outgoing(stream);
-    if (const Result<void> sent = link_->send(message); !sent && link_->usable()) lose(sent.error());
+    if (const Result<void> sent = link_->send(message); !sent && link_->usable()) broke(sent.error());
 }
 
 void Connection::took_output(Pending& call, std::size_t bytes) {
     std::uint64_t grant = 0;
+    std::uint64_t generation = 0;
     {
         const std::scoped_lock lock(mutex_);
         call.ungranted_output_ += bytes;
         // What is left of the window takes whatever the worker sends at once.
         if (call.done_ || call.ungranted_output_ < limits::k_output_window_bytes / 4) return;
         grant = std::exchange(call.ungranted_output_, 0);
+        // As the node divides it.
+        const std::uint64_t followed = std::min(call.pending_followed_, grant);
+        call.pending_followed_ -= followed;
+        call.pending_output_ -= std::min(call.pending_output_, grant - followed);
+        if (down_) {
+            // Said once the call is resumed, unless the node hears it then.
+            call.output_granted_ += grant;
+            return;
+        }
+        generation = link_->generation();
     }
     rpc::Message credit;
     credit.set_kind(wire::CREDIT);
     credit.set_stream(call.stream_);
     credit.set_channel(wire::STDOUT);
     credit.set_number(grant);
-    if (const Result<void> sent = link_->send(credit); !sent && link_->usable()) lose(sent.error());
+    if (const Result<void> sent = link_->send_on(generation, credit); !sent && link_->usable()) broke(sent.error());
 }
 
 // The node answers at once, and whoever reads looks whether its own call is done.
@@ -348,7 +419,7 @@ void Connection::nudge_reader() {
     rpc::Message message;
     message.set_kind(wire::PING);
     message.set_number(0);  // pings that somebody waits for count from 1
-    if (const Result<void> sent = link_->send(message); !sent && link_->usable()) lose(sent.error());
+    if (const Result<void> sent = link_->send(message); !sent && link_->usable()) broke(sent.error());
 }
 
 Result<std::chrono::microseconds> Connection::ping(Deadline deadline) { return ping_stream(0, deadline); }
@@ -362,14 +433,18 @@ Result<std::chrono::microseconds> Connection::ping_stream(std::uint64_t stream, 
     {
         const std::scoped_lock lock(mutex_);
         number = next_ping_++;
-        pings_.emplace(number, Ping{});
+        pings_.emplace(number, Ping{stream});
     }
     message.set_number(number);
     const auto start = Clock::now();
     if (const Result<void> sent = link_->send(message); !sent) {
+        broke(sent.error());
         const std::scoped_lock lock(mutex_);
-        pings_.erase(number);
-        return fail(sent.error());
+        // Otherwise it is sent again on the next connection.
+        if (!down_) {
+            pings_.erase(number);
+            return fail(sent.error());
+        }
     }
     Waiting waiting;
     const WaitEnd end = wait(waiting, deadline, nullptr, [&](std::unique_lock<std::mutex>&) { return pings_[number].answered || lost_; });
@@ -388,6 +463,11 @@ bool Connection::alive() const {
 
 void Connection::close() {
     if (link_ == nullptr || !link_->usable()) return;
+    {
+        const std::scoped_lock lock(mutex_);
+        closing_ = true;
+    }
+    link_->say_goodbye();
     lose(Error(Code::node_lost, "the connection was closed on this side").with("started", "unknown"));
     std::thread background;
     {
@@ -411,10 +491,16 @@ void Connection::background() {
     std::size_t napped = activity_;
     bool quiet = false;
     while (!lost_) {
+        if (down_) {
+            // Whoever reads notices soon, and lets go of the right to.
+            background_wake_.wait(lock, [&] { return !reading_ || lost_; });
+            if (!lost_) make_anew(lock);
+            continue;
+        }
         if (background_needed() && followers_.empty() && napped != activity_) {
             napped = activity_;
             napping_ = true;
-            background_wake_.wait_for(lock, k_nap, [&] { return lost_ || !followers_.empty(); });
+            background_wake_.wait_for(lock, k_nap, [&] { return lost_ || down_ || !followers_.empty(); });
             napping_ = false;
             continue;
         }
@@ -428,14 +514,14 @@ void Connection::background() {
         }
         // A caller's own reads come first: while callers come and go, stay away from the socket altogether.
         if (!quiet) {
-            const bool woken = background_wake_.wait_for(lock, k_quiet, [&] { return lost_ || background_needed(); });
+            const bool woken = background_wake_.wait_for(lock, k_quiet, [&] { return lost_ || down_ || background_needed(); });
             if (woken || reading_ || !followers_.empty() || std::exchange(seen, activity_) != activity_) continue;
         }
         // Quiet: watch for what nobody waits for (a lost daemon, above all) without taking the right to read.
         lock.unlock();
         link_->wait_readable();
         lock.lock();
-        quiet = !lost_ && !reading_ && followers_.empty() && seen == activity_;
+        quiet = !lost_ && !down_ && !reading_ && followers_.empty() && seen == activity_;
         if (!quiet) continue;
         Read read = Read::progress;
         lead(lock, Clock::now(), false, read);

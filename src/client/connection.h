@@ -3,7 +3,8 @@
 // The moving parts behind client.h. One Connection owns one BlockingLink, the table of outstanding calls and a background
 // thread. Whoever waits for a call takes the right to read and reads for everybody until its own call is done, then hands
 // the right to another waiter. The background thread reads only while nobody waits. One mutex guards all of this and is
-// never held while reading, writing or calling out.
+// never held while reading, writing or calling out. When the connection is lost the background thread makes another and
+// resumes the calls on it (connection_resume.cpp); whoever waits goes on waiting meanwhile.
 
 #include <algorithm>
 #include <atomic>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "client/client.h"
+#include "net/endpoint.h"
 #include "rpc/blocking_link.h"
 
 namespace rh::client {
@@ -57,6 +59,7 @@ private:
         std::string text;
     };
     struct Ping {
+        std::uint64_t stream = 0;
         bool answered = false;
     };
 
@@ -69,19 +72,37 @@ private:
     // With the lock held: reads once as the leader. False when the connection has ended.
     bool lead(std::unique_lock<std::mutex>& lock, Deadline deadline, bool expects_answer, rpc::BlockingLink::Read& read);
     void hand_over();
+    // For good: every call ends.
     void lose(const Error& why);
+    // connection_resume.cpp
+    // The connection broke: it is made anew where the node does that, and otherwise lost.
+    void broke(const Error& why);
+    void make_anew(std::unique_lock<std::mutex>& lock);
+    Result<rpc::BlockingLink::Unsent> open_again();
+    bool node_is_gone() const;
+    void resume(std::unique_lock<std::mutex>& lock, const rpc::BlockingLink::Unsent& unsent);
+    bool catch_up(std::unique_lock<std::mutex>& lock);
+    // Sends a call that never began once more; false when it cannot.
+    bool send_again(const rpc::Message& answer);
+    bool send_frame_again(std::unique_lock<std::mutex>& lock, const std::shared_ptr<Pending>& call);
+    static bool only_looks(const Pending& call);
+    rpc::Message hello() const;
+    std::string upgrade_request() const;
+    bool is_remote() const { return endpoint_.kind != net::Endpoint::Kind::unix_socket; }
+    Result<void> send_call(Pending& call, rpc::Message& message, const Request& request);
+    std::uint64_t has_all_up_to(std::uint64_t stream);
     Result<std::chrono::microseconds> ping_stream(std::uint64_t stream, Deadline deadline);
     void cancel(std::uint64_t stream, bool kill);
     // The call's output was taken; its worker is told once a good part of the window has been, not of every line.
     void took_output(Pending& call, std::size_t bytes);
-    void grant_items(std::uint64_t stream, std::uint64_t bytes);
+    void grant_items(Pending& call, std::uint64_t bytes);
     bool send_item(Pending& call, std::uint32_t source, Sent sent);
     void poke(const std::vector<Waiting*>& threads);
     void nudge_reader();
     void background();
     // Whether the background thread is to read: for calls that nobody waits for, and where several threads wait, who would
     // otherwise wake each other to read besides being woken for their answers.
-    bool background_needed() const { return !reading_ && (followers_.size() >= k_followers_many || (observed_ != 0 && followers_.empty())); }
+    bool background_needed() const { return !reading_ && !down_ && (followers_.size() >= k_followers_many || (observed_ != 0 && followers_.empty())); }
 
     Result<void> on_message(rpc::Message& message, Body body) override;
     void on_sent(std::uint64_t stream) override;
@@ -89,9 +110,12 @@ private:
     void on_item_credit(const rpc::Message& message);
     std::shared_ptr<Pending> find(std::uint64_t stream);
     void finish(std::unique_lock<std::mutex>& lock, Pending& call, Outcome outcome);
-    Result<void> on_output(std::uint64_t stream, Channel channel, std::string text);
+    Result<void> on_output(const rpc::Message& message, std::string text);
+    void has_taken(std::uint64_t stream);
 
     const std::string session_;
+    Options options_;
+    net::Endpoint endpoint_;
     std::unique_ptr<rpc::BlockingLink> link_;
     std::atomic<bool> flush_wanted_{false};
     std::vector<std::pair<std::uint64_t, Outcome>> ended_;  // results that came with the last read; the reading thread's
@@ -106,7 +130,11 @@ private:
     std::size_t activity_ = 0;   // counts waits, so that the background thread stays away from a busy socket
     bool reading_ = false;
     bool napping_ = false;       // the background thread looks again by itself
+    bool down_ = false;          // until the connection was made anew, and all calls were resumed on it
+    bool closing_ = false;
     bool lost_ = false;
+    std::uint64_t acknowledged_ = 0;  // all calls up to this one have ended here
+    std::condition_variable up_wake_;  // threads that have something to send wait for it
     Error why_lost_;
     std::condition_variable background_wake_;
     std::thread background_;
@@ -150,6 +178,9 @@ private:
     std::vector<Connection::Waiting*> waiters_;
     std::vector<Connection::Text> output_;
     std::uint64_t ungranted_output_ = 0;  // bytes of it that were taken
+    // Of all that came and was not granted back: what the worker sent, and what the node read from its files.
+    std::uint64_t pending_output_ = 0;
+    std::uint64_t pending_followed_ = 0;
     std::vector<Items> items_;
     std::uint64_t items_cost_ = 0;      // of those
     std::uint64_t ungranted_cost_ = 0;  // of those that were taken
@@ -159,6 +190,21 @@ private:
     std::vector<Connection::Waiting*> senders_;  // threads that send items
     Outcome outcome_;
     bool done_ = false;
+
+    // For another connection: the call itself, as far as it is small enough to be kept, and what has come and was granted.
+    Bytes frame_;
+    bool for_node_ = false;  // to the node itself, which keeps nothing of it
+    std::optional<std::chrono::steady_clock::time_point> due_;
+    std::uint64_t output_number_ = 0;
+    std::uint64_t output_granted_ = 0;  // since it was resumed last
+    std::uint64_t item_number_ = 0;
+    std::uint64_t items_granted_ = 0;
+    std::uint64_t file_offsets_[2] = {};  // of what the node read from its worker's stdout and stderr
+    bool cancel_asked_ = false;
+    bool kill_asked_ = false;
+    // What the node was told of these when the call was resumed.
+    bool told_cancel_ = false;
+    std::uint64_t told_items_ = 0;
 };
 
 template <class Ready>
@@ -180,7 +226,7 @@ WaitEnd Connection::wait(Waiting& waiting, Deadline deadline, Waiter* waiter, Re
         }
         if (deadline && std::chrono::steady_clock::now() >= *deadline) return leave(WaitEnd::deadline);
         bool ask = false;
-        if (!reading_ && !lost_) {
+        if (!reading_ && !lost_ && !down_) {
             rpc::BlockingLink::Read read = rpc::BlockingLink::Read::progress;
             lead(lock, deadline, true, read);
             ask = read == rpc::BlockingLink::Read::interrupted;

@@ -40,6 +40,7 @@ Result<void> Connection::on_items(rpc::Message& message, Body body) {
         cancel(message.stream(), false);
         return {};
     }
+    if (message.number() != 0) call->item_number_ = message.number();
     Items items{std::move(body), message.batch()};
     if (items.batch && items.body.part_bytes.empty()) return {};  // none at all, which would cost nothing
     // One item may overdraw the window, whatever its size.
@@ -63,7 +64,7 @@ std::vector<Items> Pending::take_items() {
         ungranted_cost_ += std::exchange(items_cost_, 0);
         if (!done_ && prefetch_.value_or(0) > 0 && ungranted_cost_ >= k_window / 4) grant = std::exchange(ungranted_cost_, 0);
     }
-    if (grant != 0) connection_->grant_items(stream_, grant);
+    if (grant != 0) connection_->grant_items(*this, grant);
     return taken;
 }
 
@@ -74,7 +75,7 @@ void Pending::ask() {
         if (done_ || prefetch_.value_or(1) != 0) return;
         grant = std::exchange(asked_, true) ? std::exchange(ungranted_cost_, 0) : k_window;
     }
-    if (grant != 0) connection_->grant_items(stream_, grant);
+    if (grant != 0) connection_->grant_items(*this, grant);
 }
 
 void Pending::observe(std::shared_ptr<Observer> observer) {
@@ -173,11 +174,11 @@ bool Connection::send_item(Pending& call, std::uint32_t source, Sent sent) {
     if (!done && done.error().code != Code::node_lost) {
         // Whoever waits for the value would wait for ever: it hears why there is none.
         raise({std::string(code_name(done.error().code)), "an item cannot be sent: " + done.error().message, ""});
-        done = link_->send_whole(message, {});
+        done = link_->send_whole(message, Body());
     }
     on_sent(call.stream_);
     if (done) return true;
-    if (link_->usable()) lose(done.error());
+    if (link_->usable()) broke(done.error());
     return false;
 }
 
@@ -189,13 +190,20 @@ void Connection::on_sent(std::uint64_t stream) {
     poke(call->senders_);
 }
 
-void Connection::grant_items(std::uint64_t stream, std::uint64_t bytes) {
+void Connection::grant_items(Pending& call, std::uint64_t bytes) {
+    std::uint64_t generation = 0;
+    {
+        const std::scoped_lock lock(mutex_);
+        call.items_granted_ += bytes;
+        if (down_) return;  // it is said when the call is resumed
+        generation = link_->generation();
+    }
     rpc::Message credit;
     credit.set_kind(wire::CREDIT);
-    credit.set_stream(stream);
+    credit.set_stream(call.stream_);
     credit.set_channel(wire::ITEMS);
     credit.set_number(bytes);
-    if (const Result<void> sent = link_->send(credit); !sent && link_->usable()) lose(sent.error());
+    if (const Result<void> sent = link_->send_on(generation, credit); !sent && link_->usable()) broke(sent.error());
 }
 
 }  // namespace rh::client

@@ -92,6 +92,8 @@ public:
     // Whose token that is. Code::not_allowed, after a moment, when it is nobody's (401); Code::limit_exceeded when too many wrong
     // ones are being answered.
     virtual net::asio::awaitable<Result<Principal>> authenticate(std::string token, std::string address) = 0;
+    // Returns once it is known what lives on this node, which a restarted daemon hears from its workers. Bounded.
+    virtual net::asio::awaitable<void> ready() = 0;
     // How many connections carry frames.
     virtual std::size_t connections() const = 0;
     virtual std::unique_ptr<Calls> calls(Principal principal) = 0;

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -45,18 +46,34 @@ public:
     const Principal& principal() const { return principal_; }
     void send(rpc::Message& message, ByteView body = {}) {
         if (link_ != nullptr) return link_->send(message, body);
-        receiver_->on_message(message, body);
+        if (receiver_ != nullptr) receiver_->on_message(message, body);
     }
     // The end of that stream.
     void answer(std::uint64_t stream, Outcome outcome);
+
+    // A client whose connection was lost, and who may come back on another within limits::k_resume_grace. Until then what its
+    // workers send goes nowhere: they keep it.
+    void detach() { link_ = nullptr; }
+    void attach(rpc::AsyncLink& link) { link_ = &link; }
+    bool is_detached() const { return link_ == nullptr && receiver_ == nullptr; }
+    // What the node itself has told it of its calls, unlike their workers; kept until it is known to have arrived.
+    const Outcome* answer_to(std::uint64_t stream) const;
+    void acknowledge(std::uint64_t sequence);
+    // Of some that answer_to() no longer knows.
+    bool has_forgotten(std::uint64_t stream) const { return stream <= forgotten_; }
+    bool has_answers() const { return !answers_.empty(); }
+
+    std::string session;  // empty: it does not come back
 
     std::unordered_map<std::uint64_t, Target> targets;  // calls on their way
     std::unordered_set<std::uint64_t> asking;           // calls to the node itself that were not answered yet
 
 private:
     const Principal principal_;
-    rpc::AsyncLink* const link_ = nullptr;
+    rpc::AsyncLink* link_ = nullptr;  // null for a Receiver, and while it is detached
     Receiver* const receiver_ = nullptr;
+    std::map<std::uint64_t, Outcome> answers_;
+    std::uint64_t forgotten_ = 0;
 };
 
 // A call to the node itself: whose stream asked, which may be gone by the time of the answer, as `alive` then says.

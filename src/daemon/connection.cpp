@@ -12,7 +12,7 @@ using net::asio::awaitable;
 
 Connection::Connection(std::unique_ptr<net::Stream> stream, net::Peer peer, Principal principal, Switchboard& switchboard, rpc::Cork& cork,
                        const net::asio::any_io_executor& executor)
-    : peer_(std::move(peer)), switchboard_(switchboard), link_(std::move(stream), *this, cork, executor), caller_(std::move(principal), link_), tasks_(executor), greeted_(executor) {}
+    : peer_(std::move(peer)), switchboard_(switchboard), link_(std::move(stream), *this, cork, executor), caller_(std::make_unique<Caller>(std::move(principal), link_)), tasks_(executor), greeted_(executor) {}
 
 awaitable<Error> Connection::run(Bytes leftover) {
     link_.send_raw(rpc::upgrade_answer());
@@ -65,13 +65,39 @@ Result<void> Connection::on_message(rpc::Message& message, Body body) {
             link_.send(message);
             return {};
         }
-        case wire::GOODBYE: return fail(Code::node_lost, "the peer said goodbye");
+        case wire::GOODBYE:
+            said_goodbye_ = true;
+            return fail(Code::node_lost, "the peer said goodbye");
         default: return {};  // late messages of a call that is over, and features that this build does not know
     }
 }
 
+std::unique_ptr<Caller> Connection::release_caller() {
+    auto fresh = std::make_unique<Caller>(caller_->principal(), link_);
+    fresh->detach();
+    return std::exchange(caller_, std::move(fresh));
+}
+
+void Connection::adopt(std::unique_ptr<Caller> caller) {
+    caller_ = std::move(caller);
+    caller_->attach(link_);
+}
+
+void Connection::greet_waiting() {
+    if (!waiting_hello_) return;
+    const wire::Hello hello = std::move(*waiting_hello_);
+    waiting_hello_.reset();
+    if (!greet(hello)) link_.close();
+}
+
 Result<void> Connection::greet(const wire::Hello& hello) {
     RH_TRY_VOID(rpc::check_features(hello));
+    if (hello.role() == wire::CLIENT && !switchboard_.is_ready()) {
+        if (waiting_hello_) return fail(Code::protocol, "a second HELLO on one connection");
+        waiting_hello_ = hello;
+        return {};
+    }
+    can_resume_ = rpc::can_resume(hello);
     RH_TRY_VOID(switchboard_.on_hello(*this, hello));
     greeted_.set();
     rpc::Message answer_message;
@@ -80,6 +106,7 @@ Result<void> Connection::greet(const wire::Hello& hello) {
     about.set_role(wire::NODE);
     about.set_pid(static_cast<std::uint64_t>(::getpid()));
     about.set_software("roundhouse " ROUNDHOUSE_VERSION);
+    about.set_keeper_pid(static_cast<std::uint64_t>(::getppid()));
     rpc::add_features(about);
     link_.send(answer_message);
     return {};

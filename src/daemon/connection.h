@@ -4,6 +4,7 @@
 // breaks the protocol, or close() is called. What the messages mean is the Router's.
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "daemon/caller.h"
@@ -19,6 +20,8 @@ class Connection;
 class Switchboard {
 public:
     virtual Result<void> on_hello(Connection& connection, const wire::Hello& hello) = 0;
+    // False while it is not known yet what lives on this node: clients wait.
+    virtual bool is_ready() const = 0;
     virtual bool relay_from_client(Connection& connection, rpc::Message& message, ByteView body) = 0;
     virtual bool relay_from_worker(Connection& connection, rpc::Message& message, ByteView body) = 0;
     virtual void on_node_call(Connection& connection, rpc::Message& message, Body body) = 0;
@@ -42,10 +45,17 @@ public:
     rpc::AsyncLink& link() { return link_; }
     const net::Peer& peer() const { return peer_; }
     // A client, as the router knows it.
-    Caller& caller() { return caller_; }
+    Caller& caller() { return *caller_; }
+    const Caller& caller() const { return *caller_; }
+    // It goes on without this connection, or comes from another.
+    std::unique_ptr<Caller> release_caller();
+    void adopt(std::unique_ptr<Caller> caller);
+    // A client that was told to wait for its HELLO's answer gets it.
+    void greet_waiting();
+    // The client comes back when the connection is lost, unless it said goodbye.
+    bool comes_back() const { return can_resume_ && !said_goodbye_; }
 
     std::shared_ptr<Worker> worker;  // whose connection this is; null for a client's
-    std::string session;
 
 private:
     net::asio::awaitable<void> expect_hello();
@@ -58,7 +68,10 @@ private:
     const net::Peer peer_;
     Switchboard& switchboard_;
     rpc::AsyncLink link_;
-    Caller caller_;
+    std::unique_ptr<Caller> caller_;
+    bool can_resume_ = false;
+    bool said_goodbye_ = false;
+    std::optional<wire::Hello> waiting_hello_;
     net::TaskGroup tasks_;
     net::Event greeted_;
 };

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/limits.h"
+#include "wire/convert.h"
 
 namespace rh::daemon {
 
@@ -13,14 +14,15 @@ using net::asio::awaitable;
 Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& options)
     : executor_(executor),
       workers_(executor, options.keeper_fd, options.state_folder + "/workers", [this](Worker& worker) { on_worker_end(worker); }),
-      router_(services_, executor),
-      follower_(executor, [this](Worker& worker, Channel channel, std::string_view text) { return router_.deliver(worker, channel, text); }),
+      router_(services_, executor, [this] { return workers_.all(); }),
+      follower_(executor, [this](Worker& worker, Channel channel, std::string_view text, std::uint64_t offset) { return router_.deliver(worker, channel, text, offset); }),
       memory_(executor, [this](Worker& worker, std::shared_ptr<const Error> why) { router_.note_memory_kill(worker, std::move(why)); }),
       tasks_(executor),
       doors_(executor, options.state_folder),
       node_({options.cluster_name, options.socket_path, options.state_folder}, executor, services_, workers_, router_, tasks_, doors_),
       runs_(executor, options.state_folder, tasks_, [this](Principal principal) { return calls(std::move(principal)); }),
-      run_control_(executor, runs_, services_) {
+      run_control_(executor, runs_, services_),
+      announced_(executor) {
     doors_.tokens.on_end([this](const std::string& principal) { end_connections_of(principal); });
     router_.follow_with(follower_);
     router_.watch_with(memory_);
@@ -30,6 +32,9 @@ Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& option
         node_.on_worker_lost(worker);
         workers_.kill(worker);
     });
+    router_.on_announced([this](Worker& worker) { on_announced(worker); });
+    workers_.on_inventory([this](std::vector<Workers::Left> left) { on_inventory(std::move(left)); });
+    workers_.on_unknown_exit([this] { router_.note_death(); });
     workers_.on_memory([this](const std::shared_ptr<Worker>& worker, const process::Limited& limited) { memory_.add(worker, limited); },
                        [this](Worker& worker, const process::OverLimit& over) { memory_.over_limit(worker, over); });
     workers_.on_start([this](const std::shared_ptr<Worker>& worker) { follower_.add(worker); });
@@ -41,12 +46,21 @@ awaitable<void> Daemon::run() {
     tasks_.spawn(memory_.run());
     tasks_.spawn(doors_.tokens.run());
     doors_.listening.restore();
+    tasks_.spawn(restore());
     runs_.journal().open_if_there();
     co_await workers_.run();
     spdlog::info("the keeper is gone: the node ends");
     stopping_ = true;
     runs_.stop();
-    for (Session& session : sessions_) session.connection.link().close();
+    for (Session& session : sessions_) {
+        // Nobody is to wait for a node that does not come back.
+        rpc::Message goodbye;
+        goodbye.set_kind(wire::GOODBYE);
+        wire::set_error(goodbye, Error(Code::node_lost, "the node has ended").with("started", "unknown"));
+        session.connection.link().send(goodbye);
+        session.connection.link().close();
+    }
+    become_ready();
     follower_.stop();
     doors_.listening.stop();
     co_await memory_.stop();
@@ -70,6 +84,8 @@ awaitable<void> Daemon::serve(std::list<Session>::iterator session, Bytes leftov
         connection.worker->connection = nullptr;
         if (!connection.worker->end && !stopping_) node_.on_worker_lost(*connection.worker);
         workers_.end_lost(*connection.worker);
+    } else if (connection.comes_back() && why.code == Code::node_lost && !stopping_) {
+        detach(connection);
     } else {
         drop_caller(connection.caller());
     }
@@ -78,7 +94,13 @@ awaitable<void> Daemon::serve(std::list<Session>::iterator session, Bytes leftov
 
 Result<void> Daemon::on_hello(Connection& connection, const wire::Hello& hello) {
     if (hello.role() == wire::CLIENT) {
-        connection.session = hello.session();
+        if (hello.again()) {
+            if (std::unique_ptr<Caller> caller = find_caller(connection, hello.session())) {
+                Router::reattach(*caller);
+                connection.adopt(std::move(caller));
+            }
+        }
+        connection.caller().session = hello.session();
         return {};
     }
     if (hello.role() != wire::WORKER) return fail(Code::protocol, "a peer of an unknown role said hello");
@@ -91,6 +113,8 @@ Result<void> Daemon::on_hello(Connection& connection, const wire::Hello& hello) 
     worker->language = hello.language().substr(0, hello.language().find(' '));  // "python 3.11.2" is python
     connection.worker = worker;
     worker->ready.set();
+    // One that was only starting when the daemon before this one died has nothing to tell.
+    if (!hello.again()) on_announced(*worker);
     return {};
 }
 
@@ -104,6 +128,7 @@ void Daemon::on_worker_end(Worker& worker) {
     if (!worker.stopping) spdlog::warn("worker {}: {}", worker.id, worker.end->message);
     node_.on_worker_end(worker);
     router_.drop_worker(worker, *worker.end);
+    on_announced(worker);
     follower_.remove(worker);
     memory_.remove(worker);
     if (worker.connection != nullptr) worker.connection->link().close();

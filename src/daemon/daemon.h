@@ -4,8 +4,11 @@
 // and what passes between them. bin/daemon_main.cpp gives it an HTTP server to take connections from. run() ends when the
 // keeper does, or at stop().
 
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <list>
 #include <memory>
+#include <set>
+#include <string>
 
 #include "daemon/api.h"
 #include "daemon/local_calls.h"
@@ -17,6 +20,12 @@ namespace rh::daemon {
 
 class Daemon final : public Api, private Switchboard, private LocalCalls::Owner {
 public:
+    // Of a client whose connection was lost: the bell is rung when it has come back, or its process has ended.
+    struct Return {
+        explicit Return(const net::asio::any_io_executor& executor) : bell(executor), process(executor) {}
+        net::Event bell;
+        net::asio::posix::stream_descriptor process;
+    };
     struct Options {
         std::string cluster_name;
         std::string state_folder;
@@ -36,6 +45,7 @@ public:
     }
     std::size_t connections() const override { return sessions_.size(); }
     std::unique_ptr<Calls> calls(Principal principal) override;
+    net::asio::awaitable<void> ready() override;
     std::optional<MethodFacts> method(std::string_view service, std::string_view name) const override;
 
 private:
@@ -46,6 +56,22 @@ private:
         Connection connection;
         std::shared_ptr<bool> alive;  // shared with the coroutines that owe it an answer
     };
+
+    // A client whose connection was lost, and who may come back.
+    struct Detached {
+        std::unique_ptr<Caller> caller;  // null once it has come back
+        std::shared_ptr<Return> from;    // shared with who watches its process
+    };
+
+    // daemon_resume.cpp
+    void detach(Connection& connection);
+    net::asio::awaitable<void> wait_for(std::list<Detached>::iterator detached);
+    std::unique_ptr<Caller> find_caller(const Connection& by, const std::string& session);
+    net::asio::awaitable<void> restore();
+    void on_inventory(std::vector<Workers::Left> left);
+    void on_announced(Worker& worker);
+    void become_ready();
+    bool is_ready() const override { return ready_; }
 
     net::asio::awaitable<void> serve(std::list<Session>::iterator session, Bytes leftover);
     net::asio::awaitable<void> answer(Asker asker, std::string method, Body body);
@@ -80,6 +106,12 @@ private:
     Runs runs_;
     RunControl run_control_;
     std::list<Session> sessions_;
+    std::list<Detached> detached_;
+    std::set<std::string, std::less<>> awaited_;  // workers of a daemon before this one that have not told of their calls yet
+    net::Event announced_;                        // rung when one of them has
+    std::list<net::Event*> waiting_;              // for ready_
+    bool has_inventory_ = false;
+    bool ready_ = false;
     bool stopping_ = false;
 };
 

@@ -16,17 +16,39 @@ Follower::Follower(const net::asio::any_io_executor& executor, Deliver deliver)
     : deliver_(std::move(deliver)), events_(executor, ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {}
 
 void Follower::add(const std::shared_ptr<Worker>& worker) {
-    open(worker, worker->stdout_path, Channel::out);
-    open(worker, worker->stderr_path, Channel::err);
+    open(worker, worker->stdout_path, Channel::out, false);
+    open(worker, worker->stderr_path, Channel::err, false);
 }
 
-void Follower::open(const std::shared_ptr<Worker>& worker, const std::string& path, Channel channel) {
+void Follower::add_again(const std::shared_ptr<Worker>& worker) {
+    open(worker, worker->stdout_path, Channel::out, true);
+    open(worker, worker->stderr_path, Channel::err, true);
+}
+
+void Follower::rewind(Worker& worker, Channel channel, std::uint64_t offset) {
+    for (auto& [watch, file] : files_) {
+        if (offset == 0 || file.channel != channel || file.worker.lock().get() != &worker) continue;
+        if (offset < file.offset && offset >= file.punched) file.offset = offset;
+    }
+}
+
+void Follower::note_offset(File& file) {
+    if (!file.mark) file.mark = Fd(::open(file.mark_path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    [[maybe_unused]] const auto written = ::pwrite(file.mark.get(), &file.offset, sizeof file.offset, 0);
+}
+
+void Follower::open(const std::shared_ptr<Worker>& worker, const std::string& path, Channel channel, bool again) {
     File file;
     file.worker = worker;
     file.channel = channel;
     // The keeper creates the file, or finds it here; whoever is first.
     file.fd = Fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     if (!file.fd) return;  // a full disk: the worker will not start either, and says why
+    file.mark_path = path + ".at";
+    if (again) {
+        const Fd mark(::open(file.mark_path.c_str(), O_RDONLY | O_CLOEXEC));
+        if (::pread(mark.get(), &file.offset, sizeof file.offset, 0) != sizeof file.offset) file.offset = 0;
+    }
     const int watch = ::inotify_add_watch(events_.native_handle(), path.c_str(), IN_MODIFY);
     if (watch >= 0) files_[watch] = std::move(file);
 }
@@ -78,8 +100,9 @@ void Follower::read(File& file) {
     for (;;) {
         const auto count = ::pread(file.fd.get(), buffer, sizeof buffer, static_cast<off_t>(file.offset));
         if (count <= 0) break;
-        const std::size_t taken = deliver_(*worker, file.channel, {buffer, static_cast<std::size_t>(count)});
+        const std::size_t taken = deliver_(*worker, file.channel, {buffer, static_cast<std::size_t>(count)}, file.offset);
         file.offset += taken;
+        if (taken != 0) note_offset(file);
         if (taken < static_cast<std::size_t>(count)) break;
     }
     if (file.offset - file.punched > 2 * limits::k_log_file_bytes_kept) {

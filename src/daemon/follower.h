@@ -21,12 +21,17 @@ class Follower {
 public:
     // Sends text to the one call that runs in the worker, and returns how many of its bytes were taken: 0 while that call's
     // reader is behind. All of them when the text belongs to nobody.
-    using Deliver = std::function<std::size_t(Worker& worker, Channel channel, std::string_view text)>;
+    // `offset` is where the text stands in its file.
+    using Deliver = std::function<std::size_t(Worker& worker, Channel channel, std::string_view text, std::uint64_t offset)>;
 
     Follower(const net::asio::any_io_executor& executor, Deliver deliver);
 
     void add(const std::shared_ptr<Worker>& worker);
     void remove(const Worker& worker);
+    // The same of a worker that a daemon before this one followed, from where that stopped.
+    void add_again(const std::shared_ptr<Worker>& worker);
+    // A client has come back that has the file up to there only; 0: it says nothing.
+    void rewind(Worker& worker, Channel channel, std::uint64_t offset);
     // Runs until stop().
     net::asio::awaitable<void> run();
     // Delivers what the kernel has told of by now. run() does so before a result that came later is read: the kernel reports
@@ -43,10 +48,14 @@ private:
         Fd fd;
         std::uint64_t offset = 0;
         std::uint64_t punched = 0;
+        // A file with the offset, for a daemon that takes this one's place; made by the first text.
+        std::string mark_path;
+        Fd mark;
     };
 
-    void open(const std::shared_ptr<Worker>& worker, const std::string& path, Channel channel);
+    void open(const std::shared_ptr<Worker>& worker, const std::string& path, Channel channel, bool again);
     void read(File& file);
+    static void note_offset(File& file);
 
     Deliver deliver_;
     net::asio::posix::stream_descriptor events_;

@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "daemon/requests.h"
 #include "isolate/monitor.h"
+#include "process/node_folder.h"
 #include "process/spawn.h"
 #include "store/checksum.h"
 
@@ -107,7 +108,10 @@ Result<Node::Deployment> Node::Deployment::of(const Json& request, const Body& b
 }
 
 Node::Node(About about, const net::asio::any_io_executor& executor, Services& services, Workers& workers, Router& router, net::TaskGroup& tasks, Doors& doors)
-    : about_(std::move(about)), executor_(executor), services_(services), workers_(workers), router_(router), tasks_(tasks), doors_(doors), resources_(Resources::of_this_node()) {}
+    : about_(std::move(about)), executor_(executor), services_(services), workers_(workers), router_(router), tasks_(tasks), doors_(doors), resources_(Resources::of_this_node()), live_(process::live_folder(about_.state_folder)) {
+    services_.watch([this](const Service& service, const std::vector<std::string>& old_names) { live_.put(service, old_names); },
+                    [this](std::string_view name) { live_.erase_service(name); });
+}
 
 awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
     const Result<Json> request = parse_request(body);
@@ -179,6 +183,7 @@ Result<std::shared_ptr<Worker>> Node::start_worker(std::shared_ptr<const Launch>
     }
     (*worker)->launch = std::move(launch);
     (*worker)->allocation = std::move(allocation);
+    note(**worker);
     return worker;
 }
 

@@ -2,7 +2,7 @@
 
 // The service "_node" (protocol/node.md): workers and what is deployed to them (node.cpp), names and objects (node_names.cpp),
 // what is found or made (node_finding.cpp), named processes (node_processes.cpp), workers that take a dead one's place
-// (node_successors.cpp), and who may come in (node_doors.cpp). Each call is a coroutine of the Daemon's; replies go to the
+// (node_successors.cpp), what outlives a daemon (node_restart.cpp), and who may come in (node_doors.cpp). Each call is a coroutine of the Daemon's; replies go to the
 // stream that asked.
 
 #include <chrono>
@@ -14,6 +14,7 @@
 #include <string>
 
 #include "daemon/doors.h"
+#include "daemon/live.h"
 #include "daemon/resources.h"
 #include "daemon/router.h"
 #include "daemon/workers.h"
@@ -32,6 +33,9 @@ public:
     Node(About about, const net::asio::any_io_executor& executor, Services& services, Workers& workers, Router& router, net::TaskGroup& tasks, Doors& doors);
 
     net::asio::awaitable<Outcome> call(std::string method, Body body, Asker asker);
+    // Takes over what a daemon before this one had, as far as its workers live: those whose calls are to be heard of now. The rest is
+    // ended (node_restart.cpp).
+    std::vector<std::shared_ptr<Worker>> restore(const std::vector<Workers::Left>& left);
     // That call waits no longer for a worker or for whoever makes what it wants, if it does.
     void cancel(const Caller& client, std::uint64_t stream);
     // A client is gone: it waits for nothing, and workers that it started and has not deployed to are ended.
@@ -133,6 +137,11 @@ private:
     Outcome tokens() const;
     Outcome token_revoke(const Json& request);
 
+    // node_restart.cpp
+    void note(const Worker& worker);
+    std::shared_ptr<Worker> restore_worker(const Workers::Left& left, const Json& about);
+    void restore_service(const Live::Record& record);
+
     // node_successors.cpp
     std::shared_ptr<Service> will_be_replaced(const Worker& worker) const;
     void replace(const std::shared_ptr<Service>& service, Worker& worker);
@@ -147,6 +156,7 @@ private:
     net::TaskGroup& tasks_;
     Doors& doors_;
     Resources resources_;
+    Live live_;
     std::function<std::size_t(const std::string&)> runs_of_;
     std::list<Waiting*> waiting_;  // each stands in the coroutine that waits
     std::list<const Promise*> promises_;

@@ -139,6 +139,7 @@ awaitable<Result<std::shared_ptr<Worker>>> Node::place_for(std::shared_ptr<Servi
         co_return fail(Code::setup_failed, fmt::format("\"{}\" cannot be loaded in process \"{}\": {}: {}", maker->name, process_name, loaded.raised.type, loaded.raised.message));
     if (loaded.kind != Outcome::Kind::returned) co_return fail(std::move(loaded.error));
     maker->copies.push_back(worker);
+    services_.note(*maker);
     co_return worker;
 }
 
@@ -186,6 +187,7 @@ awaitable<void> Node::leave(std::shared_ptr<Worker> worker, std::string name) {
     if (worker->end) co_return;
     if (worker->process.empty() && !services_.uses(*worker)) {
         worker->retired = true;
+        note(*worker);
         if (Router::is_idle(*worker)) workers_.stop(*worker);
         co_return;
     }

@@ -106,6 +106,7 @@ awaitable<Outcome> Node::create_process(const Json& request, Asker asker) {
         co_return Outcome::failed(ready.error());
     }
     processes_[*name] = process;
+    note(*process->worker);
     co_return json_outcome(process_json(*process));
 }
 
@@ -150,6 +151,7 @@ awaitable<Outcome> Node::set_env(const Json& request) {
         told.push_back(*process);
     } else {
         apply(process_vars_, *vars);
+        live_.put_vars(process_vars_);
         for (const auto& [each, process] : processes_) {
             if (!process->worker->end) told.push_back(process);
         }
@@ -164,6 +166,7 @@ awaitable<Outcome> Node::set_env(const Json& request) {
         // One that dies meanwhile needs no variables, unless it is the one that was meant.
         if (set.kind != Outcome::Kind::returned && (!name->empty() || !process->worker->end)) co_return set;
         apply(process->vars, *vars);
+        note(*process->worker);
     }
     co_return json_outcome(Json::object());
 }

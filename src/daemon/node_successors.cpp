@@ -38,6 +38,7 @@ void Node::on_worker_lost(Worker& worker) {
 
 void Node::on_worker_end(Worker& worker) {
     resources_.give_back(worker.id);
+    live_.erase_worker(worker.id);
     if (const std::shared_ptr<Service> service = will_be_replaced(worker)) return replace(service, worker);
     for (const auto& service : services_.all()) {
         if (service->lives_in(worker)) give_up(*service, worker, *worker.end);
@@ -58,6 +59,7 @@ void Node::replace(const std::shared_ptr<Service>& service, Worker& worker) {
     for (auto& each : service->workers) {
         if (each.get() == &worker) each = *successor;
     }
+    services_.note(*service);
     router_.park(**successor);
     router_.hand_over(worker, **successor);
     tasks_.spawn(bring_up(service, *successor));
@@ -70,6 +72,7 @@ void Node::give_up(Service& service, const Worker& worker, Error why) {
         // Nothing that happens to the worker later is the reason.
         service.dead = std::move(why);
     }
+    services_.note(service);
 }
 
 awaitable<void> Node::bring_up(std::shared_ptr<Service> service, std::shared_ptr<Worker> worker) {

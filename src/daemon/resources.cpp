@@ -110,6 +110,16 @@ Result<Allocation> Resources::take(const std::string& worker_id, const Amounts& 
     return taken;
 }
 
+void Resources::take_again(const std::string& worker_id, const Allocation& allocation) {
+    const auto take_out = [](std::vector<std::int32_t>& from, const std::vector<std::int32_t>& taken) {
+        std::erase_if(from, [&](std::int32_t each) { return std::find(taken.begin(), taken.end(), each) != taken.end(); });
+    };
+    take_out(free_.cpus, allocation.cpus);
+    take_out(free_.gpus, allocation.gpus);
+    free_.memory_bytes -= std::min(free_.memory_bytes, allocation.memory_bytes);
+    taken_[worker_id] = allocation;
+}
+
 Error Resources::refusal(std::string_view what, std::uint64_t asked, std::uint64_t left, std::uint64_t all, const std::function<std::uint64_t(const Allocation&)>& share,
                          const std::function<std::string(const std::string&)>& name_of) const {
     if (asked > all)

@@ -45,6 +45,8 @@ public:
     // words of `name_of`.
     Result<Allocation> take(const std::string& worker_id, const Amounts& amounts, const std::function<std::string(const std::string&)>& name_of);
     void give_back(const std::string& worker_id);
+    // What a daemon before this one has promised.
+    void take_again(const std::string& worker_id, const Allocation& allocation);
     // Waits until something was given back, or the deadline.
     net::asio::awaitable<void> wait_for_more(net::asio::any_io_executor executor, std::chrono::steady_clock::time_point deadline);
 

@@ -30,13 +30,29 @@ Result<void> may_send(const Principal& principal, const rpc::Message& message) {
 
 bool Router::from_client(Caller& client, rpc::Message& message, ByteView body) {
     if (message.kind() == wire::CALL) {
+        if (message.acknowledged() != 0) client.acknowledge(message.acknowledged());
         if (message.service() == k_node_service) return false;
         open(client, message, body);
         return true;
     }
+    if (message.kind() == wire::RESUME) {
+        resume(client, message);
+        return true;
+    }
+    if (message.kind() == wire::TAKEN) {
+        message.set_session(client.session);
+        message.set_stream(0);
+        for (const auto& worker : workers_()) {
+            if (worker->connection != nullptr) worker->connection->link().send(message);
+        }
+        return true;
+    }
     if (message.stream() == 0) return false;
     const auto target = client.targets.find(message.stream());
-    if (target == client.targets.end()) return false;
+    if (target == client.targets.end()) {
+        if (!resuming_.empty()) keep_behind(client, message);
+        return false;
+    }
     Worker& worker = *target->second.worker;
     const std::uint64_t stream = target->second.stream;
     const auto found = worker.routes.find(stream);
@@ -154,6 +170,7 @@ void Router::open(Caller& client, rpc::Message& message, ByteView body) {
     if (worker.memory != nullptr) take_untold(worker, route);
     if (message.deadline_ms() != 0) set_deadline(worker, stream, route, message.deadline_ms());
     message.set_principal(client.principal().name);
+    message.set_session(client.session);
     if (message.service() != service.name) message.set_service(service.name);  // it was renamed
     pass(worker, stream, route, message, body);
 }
@@ -246,6 +263,14 @@ void Router::hand_over(Worker& from, Worker& to) {
 // --- from workers --------------------------------------------------------------------------------------------------
 
 bool Router::from_worker(Connection& connection, rpc::Message& message, ByteView body) {
+    if (message.kind() == wire::RESUMED) {
+        on_resumed(*connection.worker, message);
+        return true;
+    }
+    if (message.kind() == wire::RUNNING) {
+        restore(*connection.worker, message);
+        return true;
+    }
     if (message.stream() == 0) return false;
     Worker& worker = *connection.worker;
     const std::uint64_t stream = message.stream();
@@ -268,7 +293,8 @@ bool Router::from_worker(Connection& connection, rpc::Message& message, ByteView
     }
     const wire::Kind kind = message.kind();
     if (!note_from_worker(worker, stream, route, message, body)) return true;
-    if (route.client != nullptr) {
+    // What comes before the worker has heard of the client's return will be said again.
+    if (route.client != nullptr && !route.resuming) {
         message.set_stream(route.client_stream);
         route.client->send(message, body);
     }
@@ -333,9 +359,11 @@ void Router::finish(Worker& worker, std::uint64_t stream, Route& route) {
     close(worker, stream);
 }
 
-std::size_t Router::deliver(Worker& worker, Channel channel, std::string_view text) {
+std::size_t Router::deliver(Worker& worker, Channel channel, std::string_view text, std::uint64_t offset) {
     if (worker.routes.size() != 1) return text.size();
     Route& route = worker.routes.begin()->second;
+    // Whoever may come back finds it where it is.
+    if (route.restored || route.resuming || (route.client != nullptr && route.client->is_detached())) return 0;
     if (route.client == nullptr || route.parked) return text.size();
     if (route.followed_bytes + text.size() > limits::k_output_window_bytes) return 0;
     route.followed_bytes += text.size();
@@ -344,6 +372,11 @@ std::size_t Router::deliver(Worker& worker, Channel channel, std::string_view te
     message.set_kind(wire::OUTPUT);
     message.set_stream(route.client_stream);
     message.set_channel(static_cast<wire::Channel>(channel));
+    if (channel == Channel::err) {
+        message.set_stderr_offset(offset + text.size());
+    } else {
+        message.set_stdout_offset(offset + text.size());
+    }
     route.client->send(message, as_byte_view(text));
     return text.size();
 }

@@ -2,7 +2,10 @@
 
 // Takes messages from a client's stream to the worker that serves it and back, bodies undecoded, and keeps the table of
 // which stream is which (router.cpp). Sees to it that calls end: at their deadlines, when they are cancelled, and when
-// their client or worker is gone (router_endings.cpp). Owned by the Daemon, on its executor.
+// their client or worker is gone (router_endings.cpp), or goes on with them when the client comes back (router_resume.cpp). Owned by the Daemon, on its executor.
+
+#include <map>
+#include <set>
 
 #include "daemon/connection.h"
 #include "daemon/deadlines.h"
@@ -15,8 +18,9 @@ namespace rh::daemon {
 
 class Router {
 public:
-    Router(Services& services, net::asio::any_io_executor executor)
-        : services_(services), executor_(executor), deadlines_(executor, [this](Worker& worker, std::uint64_t stream) { on_due(worker, stream); }) {}
+    using AllWorkers = std::function<std::vector<std::shared_ptr<Worker>>()>;
+    Router(Services& services, net::asio::any_io_executor executor, AllWorkers workers)
+        : services_(services), executor_(executor), workers_(std::move(workers)), deadlines_(executor, [this](Worker& worker, std::uint64_t stream) { on_due(worker, stream); }) {}
 
     // Sees to the deadlines, until it is cancelled.
     net::asio::awaitable<void> run() { return deadlines_.run(); }
@@ -43,7 +47,7 @@ public:
     void hand_over(Worker& from, Worker& to);
 
     // Text from the worker's own file descriptors (follower.h): to the call that runs alone there. How much was taken.
-    std::size_t deliver(Worker& worker, Channel channel, std::string_view text);
+    std::size_t deliver(Worker& worker, Channel channel, std::string_view text, std::uint64_t offset);
     // Who is asked to go on when a client has made room for more such text, and to catch up before a worker's end is told.
     void follow_with(Follower& follower) { follower_ = &follower; }
 
@@ -59,8 +63,19 @@ public:
     static bool is_idle(const Worker& worker);
     // Called when a retired worker is idle.
     void on_idle(std::function<void(Worker&)> on_idle) { on_idle_ = std::move(on_idle); }
+    // Called when a worker has told of all calls that a daemon before this one let in.
+    void on_announced(std::function<void(Worker&)> on_announced) { on_announced_ = std::move(on_announced); }
     // Called when a worker must end because a call in it does not.
     void on_kill(std::function<void(Worker&)> on_kill) { on_kill_ = std::move(on_kill); }
+
+    // router_resume.cpp. A client's connection was lost: its calls go on for a while. False when it has none, and is simply gone.
+    bool detach(Caller& client);
+    // It has come back, and is about to say for which of them.
+    static void reattach(Caller& client);
+    // A worker that a daemon before this one has started tells of a call that runs in it, or, with stream 0, that these were all.
+    void restore(Worker& worker, const rpc::Message& running);
+    // A worker ended that calls may have run in which no worker knows any more: of those it is not said that they never began.
+    void note_death() { last_death_ = std::chrono::steady_clock::now(); }
 
     // A client is gone: its calls are cancelled, and their results go nowhere.
     void drop_client(Caller& client);
@@ -107,13 +122,36 @@ private:
     // What the caller of a call is told that its deadline or somebody's cancel has ended.
     static Error why_over(const Route& route, bool still_running);
 
+    // Whether anybody knows the call that a client has come back for.
+    struct Resuming {
+        Caller* client = nullptr;
+        std::uint64_t stream = 0;
+        std::vector<Worker*> asked;
+        bool gone = false;  // one of them had it
+        std::uint64_t offsets[2] = {};
+        std::uint64_t followed_pending = 0;
+        std::vector<rpc::Message> behind;  // what the client said of the call meanwhile
+    };
+    void resume(Caller& client, rpc::Message& message);
+    void keep_behind(const Caller& client, const rpc::Message& message);
+    void on_resumed(Worker& worker, const rpc::Message& message);
+    void end_resuming(Resuming resuming);
+    void end_resume(Caller& client);
+    void drop_resuming(const Caller* client, const Worker* worker);
+
     Services& services_;
     net::asio::any_io_executor executor_;
+    const AllWorkers workers_;
+    std::map<std::uint64_t, Resuming> resuming_;
+    std::map<const Caller*, std::set<std::uint64_t>> resumed_;  // the streams that it has come back for so far
+    std::uint64_t next_resume_ = 1;
+    std::chrono::steady_clock::time_point last_death_{};
     Deadlines deadlines_;
     Follower* follower_ = nullptr;
     MemoryWatch* watch_ = nullptr;
     std::function<void(Worker&)> on_idle_;
     std::function<void(Worker&)> on_kill_;
+    std::function<void(Worker&)> on_announced_;
     std::uint64_t calls_total_ = 0;
 };
 

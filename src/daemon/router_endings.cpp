@@ -97,7 +97,9 @@ void Router::on_due(Worker& worker, std::uint64_t stream) {
     Route& route = found->second;
     if (!route.cancelled) {
         if (route.result_begun) return;  // it ended in time: what is left is its result's way
-        route.expired = true;
+        // A restored one is due when its client has not come back in time.
+        route.expired = !route.restored || route.deadline != Clock::time_point();
+        route.restored = false;
         return cancel(worker, stream, route);
     }
     // It was asked to stop, and the grace is over.
@@ -154,6 +156,7 @@ Error Router::why_over(const Route& route, bool still_running) {
 // --- peers that are gone --------------------------------------------------------------------------------------------
 
 void Router::drop_client(Caller& client) {
+    drop_resuming(&client, nullptr);
     const auto targets = std::exchange(client.targets, {});
     for (const auto& [client_stream, target] : targets) {
         Worker& worker = *target.worker;
@@ -199,6 +202,8 @@ void Router::fail_parked(Worker& worker, const Error& why) {
 }
 
 void Router::drop_worker(Worker& worker, const Error& why) {
+    note_death();
+    drop_resuming(nullptr, &worker);
     follower_->catch_up();
     while (!worker.routes.empty()) {
         const auto first = worker.routes.begin();

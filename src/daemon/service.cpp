@@ -114,6 +114,22 @@ Result<std::shared_ptr<Service>> Services::get_called(std::string_view name) con
 
 void Services::put(std::shared_ptr<Service> service) {
     renamed_.erase(service->name);
+    std::shared_ptr<Service>& place = by_name_[service->name];
+    place = std::move(service);
+    note(*place);
+}
+
+void Services::note(const Service& service) const {
+    if (!on_change_ || find(service.name).get() != &service) return;
+    std::vector<std::string> old_names;
+    for (const auto& [name, renamed] : renamed_) {
+        if (renamed.lock().get() == &service) old_names.push_back(name);
+    }
+    on_change_(service, old_names);
+}
+
+void Services::restore(std::shared_ptr<Service> service, const std::vector<std::string>& old_names) {
+    for (const std::string& name : old_names) renamed_[name] = service;
     by_name_[service->name] = std::move(service);
 }
 
@@ -126,7 +142,10 @@ void Services::rename(const std::shared_ptr<Service>& service, std::string to) {
 }
 
 void Services::erase(std::string_view name) {
-    if (const auto found = by_name_.find(name); found != by_name_.end()) by_name_.erase(found);
+    const auto found = by_name_.find(name);
+    if (found == by_name_.end()) return;
+    if (on_erase_) on_erase_(name);
+    by_name_.erase(found);
 }
 
 std::string Services::free_name(std::string_view stem, const std::multiset<std::string, std::less<>>& promised) const {

@@ -3,6 +3,7 @@
 // The names that can be called on this node. A Service is shared by the table and by the calls on their way to it, so
 // that replacing a name never touches them. On the daemon's executor.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -64,6 +65,16 @@ inline bool is_live_object(Service::Kind kind) { return kind == Service::Kind::i
 
 class Services {
 public:
+    // Told of each that is new or has changed, with the names that it had before, and of names that are gone.
+    using OnChange = std::function<void(const Service& service, const std::vector<std::string>& old_names)>;
+    using OnErase = std::function<void(std::string_view name)>;
+    void watch(OnChange changed, OnErase erased) {
+        on_change_ = std::move(changed);
+        on_erase_ = std::move(erased);
+    }
+    // To be called when something of it that outlives a daemon has changed.
+    void note(const Service& service) const;
+
     std::shared_ptr<Service> find(std::string_view name) const;
     // The same, or Code::not_found that names what is there and the nearest of it.
     Result<std::shared_ptr<Service>> get(std::string_view name) const;
@@ -71,6 +82,8 @@ public:
     Result<std::shared_ptr<Service>> get_called(std::string_view name) const;
     void put(std::shared_ptr<Service> service);
     void erase(std::string_view name);
+    // One that a daemon before this one knew, with the names that it had before.
+    void restore(std::shared_ptr<Service> service, const std::vector<std::string>& old_names);
     // Who knows it by its old name goes on, until another takes that.
     void rename(const std::shared_ptr<Service>& service, std::string to);
     // `stem`, or `stem-2`, `stem-3`, ...: the first that is free, and is not `promised` to one that is being made.
@@ -83,6 +96,8 @@ public:
 private:
     std::map<std::string, std::shared_ptr<Service>, std::less<>> by_name_;
     std::map<std::string, std::weak_ptr<Service>, std::less<>> renamed_;  // by the name before
+    OnChange on_change_;
+    OnErase on_erase_;
 };
 
 }  // namespace rh::daemon

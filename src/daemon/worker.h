@@ -67,6 +67,9 @@ struct Route {
     bool expired = false;    // its deadline has passed
     bool cancelled = false;  // the worker was asked to stop it
     bool parked = false;     // the worker has not been told of it yet
+    bool resuming = false;   // its client has come back: what the worker sends counts again once it says so
+    bool restored = false;   // a daemon before this one let it in, and its client has not come back yet
+    std::chrono::steady_clock::time_point deadline{};  // of a restored one; the epoch: none
     // A process that came from the worker was killed for its memory while the call ran; shared with the other calls there.
     std::shared_ptr<const Error> out_of_memory;
     // When its deadline or the grace of its cancel is over (deadlines.h); the epoch: never.
@@ -103,6 +106,7 @@ public:
     std::string process;               // the named process that has it, until that is killed
     std::shared_ptr<const Launch> launch;  // shared with its successors
     Allocation allocation;
+    bool announces = false;            // it runs calls that a daemon before this one let in, and is about to tell which
     std::unique_ptr<WorkerMemory> memory;  // null where nobody limits it
     bool retired = false;              // nothing lives in it any more: it ends with its last call
     bool stopping = false;             // the daemon asked it to end

@@ -113,16 +113,41 @@ void Workers::on_keeper(process::KeeperMessage message) {
     } else if (auto* failed = std::get_if<process::StartFailed>(&message)) {
         end(failed->id, Error(Code::setup_failed, failed->what).with("errno", std::to_string(failed->error_number)));
     } else if (auto* exited = std::get_if<process::Exited>(&message)) {
-        if (const auto worker = find(exited->id)) end(exited->id, describe_end(*worker, *exited));
+        if (const auto worker = find(exited->id)) {
+            end(exited->id, describe_end(*worker, *exited));
+        } else if (on_unknown_exit_) {
+            on_unknown_exit_();
+        }
     } else if (const auto* limited = std::get_if<process::Limited>(&message)) {
         if (limited->id.empty()) memory_enforcer_ = limited->memory.enforced_by;
         if (const auto worker = find(limited->id); worker && on_limited_) on_limited_(worker, *limited);
     } else if (const auto* over = std::get_if<process::OverLimit>(&message)) {
         if (const auto worker = find(over->id); worker && on_over_limit_) on_over_limit_(*worker, *over);
     } else if (auto* inventory = std::get_if<process::Inventory>(&message)) {
-        // Workers of a daemon before this one. Their calls are lost and their callers know; their names are not known here.
-        for (const process::Started& left : inventory->workers) tell(process::End{left.id, 0});
+        for (const process::Started& left : inventory->workers) left_[left.id].pid = left.pid;
+        starts_missing_ = left_.size();
+        if (starts_missing_ == 0) tell_inventory();
+    } else if (auto* start = std::get_if<process::Start>(&message)) {
+        const auto found = left_.find(start->id);
+        if (found == left_.end() || !found->second.start.id.empty()) return;
+        found->second.start = std::move(*start);
+        if (--starts_missing_ == 0) tell_inventory();
     }
+}
+
+void Workers::tell_inventory() {
+    std::vector<Left> all;
+    for (auto& [id, left] : std::exchange(left_, {})) all.push_back(std::move(left));
+    if (on_inventory_) on_inventory_(std::move(all));
+}
+
+std::shared_ptr<Worker> Workers::adopt(const Left& left) {
+    auto worker = std::make_shared<Worker>(executor_, left.start.id);
+    if (!by_id_.emplace(worker->id, worker).second) return nullptr;
+    worker->pid = left.pid;
+    worker->stdout_path = left.start.stdout_path;
+    worker->stderr_path = left.start.stderr_path;
+    return worker;
 }
 
 void Workers::end(const std::string& id, Error why) {
@@ -136,6 +161,7 @@ void Workers::end(const std::string& id, Error why) {
         ::unlink(worker->stdout_path.c_str());
         ::unlink(worker->stderr_path.c_str());
     }
+    for (const std::string& path : {worker->stdout_path, worker->stderr_path}) ::unlink((path + ".at").c_str());
     worker->ready.set();
     worker->ended.set();
 }

@@ -34,6 +34,20 @@ public:
     // Called for each before its process is asked for.
     void on_start(OnStart on_start) { on_start_ = std::move(on_start); }
 
+    // Called for the end of a process that this daemon did not know, as one before it did.
+    void on_unknown_exit(std::function<void()> told) { on_unknown_exit_ = std::move(told); }
+    // What the keeper says first: which workers of a daemon before this one live, and how they were started. Called once, when
+    // all of that has come.
+    struct Left {
+        std::int32_t pid = 0;
+        process::Start start;
+    };
+    using OnInventory = std::function<void(std::vector<Left>)>;
+    void on_inventory(OnInventory told) { on_inventory_ = std::move(told); }
+    // Takes over such a worker; nothing when there is one of that id.
+    std::shared_ptr<Worker> adopt(const Left& left);
+    // Ends such a one.
+    void end_left(const std::string& id) { tell(process::End{id, 0}); }
     // Told what the keeper says of a worker's memory.
     void on_memory(OnLimited on_limited, OnOverLimit on_over_limit) {
         on_limited_ = std::move(on_limited);
@@ -64,6 +78,7 @@ public:
 private:
     void tell(const process::KeeperMessage& message);
     void on_keeper(process::KeeperMessage message);
+    void tell_inventory();
     void end(const std::string& id, Error why);
     net::asio::awaitable<void> write_later();
 
@@ -72,6 +87,10 @@ private:
     const std::string folder_;
     OnStart on_start_;
     OnEnd on_end_;
+    OnInventory on_inventory_;
+    std::function<void()> on_unknown_exit_;
+    std::map<std::string, Left, std::less<>> left_;  // until all of their starts have come
+    std::size_t starts_missing_ = 0;
     OnLimited on_limited_;
     OnOverLimit on_over_limit_;
     process::Enforcer memory_enforcer_;

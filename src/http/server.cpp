@@ -158,6 +158,7 @@ awaitable<bool> Server::serve_one(std::shared_ptr<Connection> connection, Reques
         if (stream != nullptr && api_.has_room()) api_.adopt(std::move(stream), connection->peer(), std::move(*known), std::move(leftover));
         co_return false;
     }
+    co_await api_.ready();
     co_await serve(exchange);
     if (!exchange.answer.begun() || !exchange.answer.keep_alive() || stopping_) {
         if (exchange.answer.begun() && !exchange.body.at_end()) co_await linger(connection);

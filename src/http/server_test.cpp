@@ -30,6 +30,7 @@ public:
     bool has_room() const override { return room; }
     asio::awaitable<Result<net::Accepted>> accept() override { co_return fail(Error(Code::node_lost, "no TCP here").with("errno", std::to_string(ECANCELED))); }
     asio::awaitable<Result<daemon::Principal>> authenticate(std::string, std::string) override { co_return fail(Code::not_allowed, "nobody's token"); }
+    asio::awaitable<void> ready() override { co_return; }
     std::size_t connections() const override { return streams.size(); }
     std::unique_ptr<daemon::Calls> calls(daemon::Principal) override { return nullptr; }
     std::optional<daemon::MethodFacts> method(std::string_view, std::string_view) const override { return std::nullopt; }

@@ -8,8 +8,8 @@ namespace rh::keeper {
 
 namespace {
 
-// Thousands of Exited messages: no daemon that lives leaves as many unread.
-constexpr std::size_t k_out_bytes_max = 1024 * 1024;
+// Thousands of Exited messages behind the starts of hundreds of workers: no daemon that lives leaves as many unread.
+constexpr std::size_t k_out_bytes_max = 64 * 1024 * 1024;
 constexpr std::size_t k_out_bytes_kept = 4 * 1024;
 constexpr std::size_t k_read_bytes = 16 * 1024;
 

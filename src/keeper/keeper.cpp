@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
 
 #include "base/limits.h"
 #include "keeper/log.h"
@@ -27,8 +28,10 @@ using std::chrono::seconds;
 
 constexpr std::size_t k_deaths_max = 5;
 constexpr seconds k_deaths_window{10};
+constexpr milliseconds k_lived{500};  // a daemon that died after this long worked
 constexpr milliseconds k_restart_pause{100};  // times the recent deaths but one: the first restart is immediate
 constexpr std::size_t k_recent_exits_max = 64;
+constexpr seconds k_exits_told_again{10};
 constexpr std::size_t k_log_tail_bytes = 2048;
 // How often to look again for what was killed but is not our own child, whose end nobody tells us.
 constexpr milliseconds k_look_again{5};
@@ -94,6 +97,9 @@ Result<void> Keeper::start() {
     if (::stat(process::daemon_log_path(options_.state_folder).c_str(), &log_file) == 0)
         log_start_ = static_cast<std::uint64_t>(log_file.st_size);
     log("node {} begins, keeper {}", options_.cluster_name, record.pid);
+    // What a daemon finds there is its predecessor's, and this node has had none.
+    std::error_code ignored;
+    std::filesystem::remove_all(process::live_folder(options_.state_folder), ignored);
     memory_.emplace(options_.state_folder, options_.cluster_name);
     return start_daemon();
 }
@@ -167,7 +173,7 @@ void Keeper::on_worker_exit(const Worker& worker, int status, long peak_memory_k
     const bool ending = std::any_of(endings_.begin(), endings_.end(), [&](const Ending& each) { return each.worker_id == worker.id; });
     exited.memory = memory_->ended(worker.id, worker.pid, exited.signal_number, worker.signalled || ending || stopping_, exited.peak_memory_kib * 1024, now);
     if (!daemon_.send(exited)) ::kill(daemon_pid_, SIGKILL);
-    recent_exits_.push_back(std::move(exited));
+    recent_exits_.emplace_back(now, std::move(exited));
     if (recent_exits_.size() > k_recent_exits_max) recent_exits_.pop_front();
     // Whatever it started goes with it; a grace that was given still runs.
     if (!ending && !stopping_) endings_.push_back({worker.id, worker.pid, now, now});
@@ -192,6 +198,8 @@ void Keeper::on_daemon_exit(int status) {
 }
 
 void Keeper::plan_restart(Clock::time_point now) {
+    // Only one that cannot live is given up.
+    if (now - daemon_started_ >= k_lived) daemon_deaths_.clear();
     daemon_deaths_.push_back(now);
     while (daemon_deaths_.front() < now - k_deaths_window) daemon_deaths_.pop_front();
     if (daemon_deaths_.size() >= k_deaths_max) {
@@ -221,18 +229,25 @@ Result<void> Keeper::start_daemon() {
         return fail(std::move(pid.error()));
     }
     daemon_pid_ = *pid;
+    daemon_started_ = Clock::now();
     process::Inventory inventory;
     for (const auto& [worker_pid, worker] : workers_) inventory.workers.push_back({worker.id, worker_pid});
     daemon_.send(inventory);
+    // How each was started, because it goes on.
+    for (const auto& [worker_pid, worker] : workers_) daemon_.send(worker.start);
     for (const auto& limited : memory_->workers()) daemon_.send(limited);
     // A daemon before this one may have taken their ends to its grave.
-    for (const auto& exited : recent_exits_) daemon_.send(exited);
+    const auto oldest = Clock::now() - k_exits_told_again;
+    for (const auto& [when, exited] : recent_exits_) {
+        if (when >= oldest) daemon_.send(exited);
+    }
     return {};
 }
 
 void Keeper::step_daemon(Clock::time_point now) {
     if (stopping_ || !restart_at_ || now < *restart_at_) return;
     restart_at_.reset();
+    daemon_started_ = now;  // also of one that cannot be started
     const auto started = start_daemon();
     if (started) return log("the daemon was started again, pid {}", daemon_pid_);
     log("{}", started.error().message);
@@ -297,7 +312,7 @@ void Keeper::start_worker(const process::Start& start) {
     for (auto& ending : endings_) {
         if (ending.session == *pid) ending.session = 0;
     }
-    workers_[*pid] = Worker{start.id, *pid};
+    workers_[*pid] = Worker{start.id, *pid, start};
     daemon_.send(process::Started{start.id, *pid});
     if (const auto limited = memory_->begun(start, *pid, Clock::now())) daemon_.send(*limited);
 }
@@ -442,6 +457,8 @@ bool Keeper::step_stop(Clock::time_point now) {
 
 void Keeper::clean_up() {
     ::unlink(options_.socket_path.c_str());
+    std::error_code ignored;
+    std::filesystem::remove_all(process::live_folder(options_.state_folder), ignored);
     if (memory_) memory_->remove();
     log("node {} has ended", options_.cluster_name);
     lock_.remove();

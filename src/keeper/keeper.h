@@ -46,6 +46,7 @@ private:
     struct Worker {
         std::string id;
         pid_t pid = 0;
+        process::Start start;  // for a daemon that takes a dead one's place
         bool signalled = false;  // by the keeper, so that nobody else need have ended it
     };
     // A worker's tree that is being ended, until none of it is left.
@@ -94,13 +95,14 @@ private:
     std::uint64_t log_start_ = 0;  // the daemon's log before this keeper
 
     pid_t daemon_pid_ = 0;
+    Clock::time_point daemon_started_{};
     DaemonLink daemon_;
     std::deque<Clock::time_point> daemon_deaths_;
     std::optional<Clock::time_point> restart_at_;
 
     std::map<pid_t, Worker> workers_;
     std::vector<Ending> endings_;
-    std::deque<process::Exited> recent_exits_;
+    std::deque<std::pair<Clock::time_point, process::Exited>> recent_exits_;
     std::optional<MemoryLimits> memory_;  // from the start of the first daemon on
 
     bool stopping_ = false;

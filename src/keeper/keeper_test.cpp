@@ -231,6 +231,10 @@ TEST_F(KeeperTest, RestartsAKilledDaemonAndTellsItWhoLivesAndWhoDied) {
     ASSERT_EQ(inventory->workers.size(), 1u);
     EXPECT_EQ(inventory->workers[0].id, "long");
     EXPECT_EQ(inventory->workers[0].pid, worker);
+    const auto how = talk_.receive<Start>();
+    ASSERT_TRUE(how);
+    EXPECT_EQ(how->id, "long");
+    EXPECT_FALSE(how->argv.empty());
     const auto earlier = talk_.receive<Exited>();
     ASSERT_TRUE(earlier);
     EXPECT_EQ(earlier->id, "short");

@@ -22,6 +22,9 @@ inline std::string keeper_lock_path(const std::string& state_folder) { return st
 inline std::string start_lock_path(const std::string& state_folder) { return state_folder + "/start.lock"; }
 inline std::string daemon_log_path(const std::string& state_folder) { return state_folder + "/daemon.log"; }
 
+// What a daemon writes down for the next that takes its place; gone with the node.
+inline std::string live_folder(const std::string& state_folder) { return state_folder + "/live"; }
+
 // The Error for something that failed in a folder of ours: it says what to try where the disk is full or read-only.
 Error folder_error(std::string_view what, const std::string& path, int error_number);
 

@@ -26,6 +26,7 @@ Error lost(std::string_view how) {
 
 BlockingLink::BlockingLink(net::Transport transport, Receiver& receiver)
     : transport_(std::move(transport)),
+      fd_(transport_.fd()),
       receiver_(receiver),
       owner_(fork_count()),
       read_buffer_(new std::byte[limits::k_read_buffer_bytes]),
@@ -39,7 +40,48 @@ Result<std::unique_ptr<BlockingLink>> BlockingLink::open(net::Transport transpor
     if (slice.count() > 0 && link->transport_.set_slice(slice)) link->slice_ = slice;
     RH_TRY_VOID(link->shake_hands(hello, deadline, request));
     link->open_ = true;
+    link->up_ = true;
     return link;
+}
+
+Result<BlockingLink::Unsent> BlockingLink::reopen(net::Transport transport, Message& hello, Deadline deadline, const std::string& request) {
+    RH_TRY_VOID(check_process());
+    shutdown();  // whoever still writes to the lost one must let go of the lock
+    Unsent unsent;
+    {
+        const std::scoped_lock lock(write_mutex_);
+        up_ = false;
+        before_ = std::move(transport_);
+        transport_ = std::move(transport);
+        fd_ = transport_.fd();
+        if (slice_.count() > 0 && !transport_.set_slice(slice_)) slice_ = {};
+        unsent = outbound_.reset();
+        queued_.store(false, std::memory_order_relaxed);
+        generation_.fetch_add(1, std::memory_order_acq_rel);
+        for (const auto& [stream, kind] : unsent) receiver_.on_sent(stream);
+    }
+    inbound_.reset();
+    greeted_ = open_ = false;
+    early_.clear();
+    RH_TRY_VOID(shake_hands(hello, deadline, request));
+    open_ = true;
+    const std::scoped_lock lock(write_mutex_);
+    up_ = true;
+    return unsent;
+}
+
+void BlockingLink::say_goodbye() {
+    if (!usable() || !up_) return;
+    Message goodbye;
+    goodbye.set_kind(wire::GOODBYE);
+    wire::set_error(goodbye, Error(Code::node_lost, "the peer has closed the connection"));
+    const std::unique_lock lock(write_mutex_, std::try_to_lock);
+    // A sender that waits for the peer to read would be waited for here.
+    if (!lock.owns_lock() || !outbound_.pending().empty()) return;
+    outbound_.send(goodbye);
+    const ByteView bytes = outbound_.pending();
+    static_cast<void>(transport_.send(bytes));
+    outbound_.consume(bytes.size());
 }
 
 Result<void> BlockingLink::shake_hands(Message& hello, Deadline deadline, const std::string& request) {
@@ -90,12 +132,17 @@ Result<void> BlockingLink::check_process() const {
 
 bool BlockingLink::usable() const { return fork_count() == owner_; }
 
+Result<void> BlockingLink::check_open() const {
+    return up_.load(std::memory_order_relaxed) ? Result<void>() : fail(lost("it is being made anew"));
+}
+
 Result<void> BlockingLink::flush() {
     if (has_queued()) queued_.store(false, std::memory_order_relaxed);
     for (ByteView rest = outbound_.pending(); !rest.empty(); rest = outbound_.pending()) {
         const auto count = transport_.send(rest);
         if (count < 0) {
             if (errno == EINTR) continue;
+            up_ = false;
             return fail(lost(os_error("send", errno).message));
         }
         outbound_.consume(static_cast<std::size_t>(count));
@@ -109,7 +156,17 @@ Result<void> BlockingLink::flush() {
 Result<void> BlockingLink::send(Message& message, ByteView body) {
     RH_TRY_VOID(check_process());
     const std::scoped_lock lock(write_mutex_);
+    RH_TRY_VOID(check_open());
     outbound_.send(message, body);
+    return flush();
+}
+
+Result<void> BlockingLink::send_on(std::uint64_t generation, Message& message) {
+    RH_TRY_VOID(check_process());
+    const std::scoped_lock lock(write_mutex_);
+    RH_TRY_VOID(check_open());
+    if (generation != generation_.load(std::memory_order_relaxed)) return {};
+    outbound_.send(message);
     return flush();
 }
 
@@ -117,36 +174,47 @@ Result<void> BlockingLink::send_whole(Message& message, Body body) {
     RH_TRY_VOID(check_process());
     RH_TRY_VOID(wire::check_sendable(message, body.part_bytes.size()));
     const std::scoped_lock lock(write_mutex_);
+    RH_TRY_VOID(check_open());
     outbound_.send_whole(message, std::move(body));
     return flush();
 }
 
-Result<void> BlockingLink::send_gather(Message& message, Encoding encoding, std::span<const ByteView> parts) {
+Result<void> BlockingLink::send_whole(Message& message, const std::shared_ptr<const Body>& body) {
     RH_TRY_VOID(check_process());
-    RH_TRY_VOID(wire::check_sendable(message, parts.size()));
+    RH_TRY_VOID(wire::check_sendable(message, body->part_bytes.size()));
     const std::scoped_lock lock(write_mutex_);
-    outbound_.send_gather(message, encoding, parts);
+    RH_TRY_VOID(check_open());
+    outbound_.send_whole(message, body);
     return flush();
 }
 
-Result<bool> BlockingLink::queue_whole(Message& message, Body body) {
+Result<void> BlockingLink::send_frame(ByteView frame) {
     RH_TRY_VOID(check_process());
-    RH_TRY_VOID(wire::check_sendable(message, body.part_bytes.size()));
     const std::scoped_lock lock(write_mutex_);
-    outbound_.send_whole(message, std::move(body));
-    return !keep_for_company();
+    RH_TRY_VOID(check_open());
+    outbound_.send_frame(frame);
+    return flush();
 }
 
-Result<bool> BlockingLink::queue_gather(Message& message, Encoding encoding, std::span<const ByteView> parts, const std::function<void()>& before_wait) {
+Result<bool> BlockingLink::queue_frame(ByteView frame, const std::function<void()>& before_wait) {
     RH_TRY_VOID(check_process());
-    RH_TRY_VOID(wire::check_sendable(message, parts.size()));
     std::unique_lock lock(write_mutex_, std::try_to_lock);
     if (!lock.owns_lock()) {
         // Whoever has it may be in the middle of a large body, and the peer may not be reading.
         if (before_wait) before_wait();
         lock.lock();
     }
-    outbound_.send_gather(message, encoding, parts);
+    RH_TRY_VOID(check_open());
+    outbound_.send_frame(frame);
+    return !keep_for_company();
+}
+
+Result<bool> BlockingLink::queue_whole(Message& message, const std::shared_ptr<const Body>& body) {
+    RH_TRY_VOID(check_process());
+    RH_TRY_VOID(wire::check_sendable(message, body->part_bytes.size()));
+    const std::scoped_lock lock(write_mutex_);
+    RH_TRY_VOID(check_open());
+    outbound_.send_whole(message, body);
     return !keep_for_company();
 }
 
@@ -178,6 +246,7 @@ bool BlockingLink::keep_for_company() {
 void BlockingLink::flush_queued() {
     if (!usable()) return;
     const std::scoped_lock lock(write_mutex_);
+    if (!up_) return queued_.store(false, std::memory_order_relaxed);
     gathered_since_ = Clock::now();
     // A lost connection shows itself to the reader.
     static_cast<void>(flush());
@@ -220,9 +289,16 @@ void BlockingLink::abort_outgoing(std::uint64_t stream) {
     abort.set_stream(stream);
     if (*dropped == wire::ITEM) abort.set_channel(wire::ITEMS);
     wire::set_error(abort, Error(Code::cancelled, "the call was cancelled while its data was on the way"));
+    if (!up_) return;
     outbound_.send(abort);
     // A lost connection shows itself to the reader.
     static_cast<void>(flush());
+}
+
+void BlockingLink::drop_outgoing(std::uint64_t stream) {
+    if (!usable()) return;
+    const std::scoped_lock lock(write_mutex_);
+    if (outbound_.drop(stream)) receiver_.on_sent(stream);
 }
 
 Result<bool> BlockingLink::wait_until(Deadline deadline) {
@@ -264,7 +340,11 @@ Result<BlockingLink::Read> BlockingLink::read_some(Deadline deadline, bool expec
         return fail(lost(os_error("recv", errno).message));
     }
     if (count == 0) return fail(lost(inbound_.at_boundary() ? "the daemon closed it" : "the daemon closed it in the middle of a message"));
-    RH_TRY_VOID(inbound_.feed({read_buffer_.get(), static_cast<std::size_t>(count)}));
+    const Result<void> fed = inbound_.feed({read_buffer_.get(), static_cast<std::size_t>(count)});
+    if (!fed) {
+        if (fed.error().code != Code::node_lost) final_.store(true, std::memory_order_release);
+        return fail(fed.error());
+    }
     return Read::progress;
 }
 
@@ -275,7 +355,7 @@ void BlockingLink::wait_readable() const {
 }
 
 void BlockingLink::shutdown() {
-    if (usable()) ::shutdown(transport_.fd(), SHUT_RDWR);
+    if (usable()) ::shutdown(fd_.load(), SHUT_RDWR);
 }
 
 Result<void> BlockingLink::on_message(Message& message, Body body) {
@@ -284,8 +364,11 @@ Result<void> BlockingLink::on_message(Message& message, Body body) {
     switch (message.kind()) {
         case wire::HELLO:
             greeted_ = true;
+            keeper_pid_ = message.hello().keeper_pid();
+            resumes_ = can_resume(message.hello());
             return check_features(message.hello());
         case wire::GOODBYE:
+            final_.store(true, std::memory_order_release);
             return fail(wire::error_of(message));
         case wire::PING:
             if (message.stream() == 0) {

@@ -2,7 +2,8 @@
 
 // The driver for clients and workers: whole messages over a blocking socket (or TLS on one), without a thread of its own. Any thread may
 // send. One thread at a time may read, and the owner decides which (client: leader/follower; worker: the lease). Answers
-// pings and keeps credit by itself. After fork() the child's copy refuses to send: the bytes would land in the middle of
+// pings and keeps credit by itself. When the connection is lost its owner may reopen() it, on which nothing of the lost one is
+// continued: the owner knows what has to be said again. After fork() the child's copy refuses to send: the bytes would land in the middle of
 // its parent's.
 
 #include <atomic>
@@ -51,16 +52,35 @@ public:
     static Result<std::unique_ptr<BlockingLink>> open(net::Transport transport, Message& hello, Deadline deadline, Receiver& receiver,
                                                       std::chrono::milliseconds slice = {}, const std::string& request = upgrade_request());
 
+    // Connects anew in place of a connection that was lost, by the thread that has the right to read. Nothing can be sent
+    // meanwhile. The streams whose bodies were on their way out; the Receiver was told that they have gone.
+    using Unsent = std::vector<std::pair<std::uint64_t, wire::Kind>>;
+    Result<Unsent> reopen(net::Transport transport, Message& hello, Deadline deadline, const std::string& request = upgrade_request());
+    // Counts connections: what was decided on one must not be said on the next, where that matters.
+    std::uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
+    // The peer said goodbye, or broke the protocol: there is no other connection to be had.
+    bool is_final() const { return final_.load(std::memory_order_acquire); }
+    // Says it to the peer, if that can still be done.
+    void say_goodbye();
+    // What the node's HELLO said of its keeper; 0: nothing.
+    std::uint64_t keeper_pid() const { return keeper_pid_; }
+    // Whether the node goes on with calls whose connection was lost.
+    bool peer_resumes() const { return resumes_; }
+
     // These: any thread, waiting while the socket's buffer is full. Code::node_lost is the end of the connection; any
     // other Error concerns the message, of which nothing was sent.
     Result<void> send(Message& message, ByteView body = {});
+    // `generation`: only on that connection; otherwise nothing is sent.
+    Result<void> send_on(std::uint64_t generation, Message& message);
     Result<void> send_whole(Message& message, Body body);
-    Result<void> send_gather(Message& message, Encoding encoding, std::span<const ByteView> parts);
+    Result<void> send_whole(Message& message, const std::shared_ptr<const Body>& body);
+    // What wire::append_message has made.
+    Result<void> send_frame(ByteView frame);
     // As these, but it leaves with whatever is sent next, or limits::k_gather later, by a thread of the link's own. True when it
     // should go now, with flush_queued(): after a pause, or when much has gathered. They never wait for the socket, but
     // for a thread that does; `before_wait` is called before that.
-    Result<bool> queue_whole(Message& message, Body body);
-    Result<bool> queue_gather(Message& message, Encoding encoding, std::span<const ByteView> parts, const std::function<void()>& before_wait = {});
+    Result<bool> queue_whole(Message& message, const std::shared_ptr<const Body>& body);
+    Result<bool> queue_frame(ByteView frame, const std::function<void()>& before_wait = {});
     void flush_queued();
     bool has_queued() const { return queued_.load(std::memory_order_relaxed); }
 
@@ -70,6 +90,8 @@ public:
     void wait_readable() const;
     // What is unsent of the stream's body is not wanted any more; the peer is told. Any thread.
     void abort_outgoing(std::uint64_t stream);
+    // The same without telling the peer, who is about to hear of the stream from its beginning.
+    void drop_outgoing(std::uint64_t stream);
 
     // Ends the connection from any thread: readers and senders return with an Error.
     void shutdown();
@@ -82,6 +104,8 @@ private:
 
     Result<void> shake_hands(Message& hello, Deadline deadline, const std::string& request);
     Result<bool> wait_until(Deadline deadline);
+    // With write_mutex_ held: whether there is a connection.
+    Result<void> check_open() const;
     // With write_mutex_ held.
     Result<void> flush();
     bool keep_for_company();
@@ -92,17 +116,24 @@ private:
     void on_room(std::uint64_t stream, std::uint64_t bytes) override;
 
     net::Transport transport_;
+    std::optional<net::Transport> before_;  // kept until the next, because shutdown() may just be using its number
+    std::atomic<int> fd_;
     Receiver& receiver_;
     const std::uint64_t owner_;  // fork_count() of the process that opened it
     std::chrono::milliseconds slice_{};
     bool greeted_ = false;  // the peer's HELLO came
     bool open_ = false;     // open() has returned: from here on the Receiver may be called
+    std::uint64_t keeper_pid_ = 0;
+    bool resumes_ = false;
+    std::atomic<bool> final_{false};
+    std::atomic<std::uint64_t> generation_{0};
     std::vector<std::pair<Message, Body>> early_;  // what followed the HELLO in the same read
     std::unique_ptr<std::byte[]> read_buffer_;
     Inbound inbound_;
     Spin spin_;
 
     std::mutex write_mutex_;
+    std::atomic<bool> up_{false};  // changed with write_mutex_ held
     Outbound outbound_;
     std::chrono::steady_clock::time_point gathered_since_{};  // when the last that was queued left
 

@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "rpc/fake_peer.h"
+#include "wire/convert.h"
 
 namespace rh::rpc {
 namespace {
@@ -262,8 +263,7 @@ TEST_F(BlockingLinkTest, BigBodiesGoBothWaysOnCredit) {
     Message call;
     call.set_kind(wire::CALL);
     call.set_stream(1);
-    const ByteView part = as_byte_view(big);
-    ASSERT_TRUE(link->send_gather(call, Encoding::pickle, {&part, 1}));
+    ASSERT_TRUE(link->send_whole(call, Body::one(Encoding::pickle, as_byte_view(big))));
     read_messages(1);
     EXPECT_EQ(recorder.heads[0].kind(), wire::RESULT);
     EXPECT_TRUE(as_text(recorder.bodies[0].bytes.view()) == big);
@@ -359,10 +359,17 @@ TEST_F(BlockingLinkTest, WhatIsQueuedLeavesInOrder) {
             message.set_kind(wire::CALL);
             message.set_stream(i);
             if (i % 100 == 0) {
-                ASSERT_TRUE(link->send_gather(message, Encoding::json, {&part, 1}));
+                ASSERT_TRUE(link->send_whole(message, Body::one(Encoding::json, part)));
                 continue;
             }
-            const Result<bool> now = i % 2 == 0 ? link->queue_gather(message, Encoding::json, {&part, 1}) : link->queue_whole(message, Body::one(Encoding::json, part));
+            const auto body = std::make_shared<const Body>(Body::one(Encoding::json, part));
+            Bytes frame;
+            if (i % 2 == 0) {
+                Message framed = message;
+                wire::describe_body(framed, *body);
+                wire::append_message(frame, framed, part);
+            }
+            const Result<bool> now = i % 2 == 0 ? link->queue_frame(frame.view()) : link->queue_whole(message, body);
             ASSERT_TRUE(now);
             if (*now) link->flush_queued();
         }
@@ -382,7 +389,7 @@ TEST_F(BlockingLinkTest, StopEndsItsOwnThread) {
         Message message;
         message.set_kind(wire::CALL);
         message.set_stream(i);
-        ASSERT_TRUE(link->queue_whole(message, Body::one(Encoding::json, as_byte_view("x"))));
+        ASSERT_TRUE(link->queue_whole(message, std::make_shared<const Body>(Body::one(Encoding::json, as_byte_view("x")))));
     }
     link->stop();
     link->stop();

@@ -60,11 +60,13 @@ public:
         head.resize(end);
         return head;
     }
-    void say_hello() {
+    // As a node that goes on with nothing whose connection was lost, unless the test says that it does.
+    void say_hello(bool resumes = false) {
         Message hello;
         hello.set_kind(wire::HELLO);
         hello.mutable_hello()->set_role(wire::NODE);
         add_features(*hello.mutable_hello());
+        if (!resumes) hello.mutable_hello()->mutable_features()->RemoveLast();
         send(hello);
     }
 

@@ -10,6 +10,7 @@ namespace {
 
 // What both sides must have to understand each other at all. Later features are optional and stand beside it.
 constexpr std::string_view k_frames = "frames-1";
+constexpr std::string_view k_resume = "resume-1";
 constexpr std::size_t k_refusal_bytes_shown = 1024;
 
 // What a node says in {"error": {"message"}}; nothing where another server answers something else.
@@ -45,7 +46,15 @@ Result<void> check_upgrade_answer(std::string_view head) {
     return fail(Code::protocol, fmt::format("the server did not switch to frames but answered \"{}\": is it a Roundhouse daemon?", line));
 }
 
-void add_features(wire::Hello& hello) { hello.add_features(std::string(k_frames)); }
+void add_features(wire::Hello& hello) {
+    hello.add_features(std::string(k_frames));
+    hello.add_features(std::string(k_resume));
+}
+
+bool can_resume(const wire::Hello& hello) {
+    const auto& features = hello.features();
+    return std::find(features.begin(), features.end(), k_resume) != features.end();
+}
 
 Result<void> check_features(const wire::Hello& hello) {
     const auto& features = hello.features();

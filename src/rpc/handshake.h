@@ -23,5 +23,7 @@ Result<void> check_upgrade_answer(std::string_view head);
 // Every feature of this build. A peer without all of "required" is refused.
 void add_features(wire::Hello& hello);
 Result<void> check_features(const wire::Hello& hello);
+// Whether the peer takes part in resuming (protocol/wire.md, Resuming).
+bool can_resume(const wire::Hello& hello);
 
 }  // namespace rh::rpc

@@ -32,6 +32,11 @@ public:
     Result<void> feed(ByteView bytes) { return decoder_.feed(bytes, *this); }
     // The rest of that stream's body is not wanted: what still comes is thrown away.
     void forget(std::uint64_t stream) { partial_.erase(stream); }
+    // The connection was lost: what had come in part will not be whole.
+    void reset() {
+        decoder_ = wire::FrameDecoder();
+        partial_.clear();
+    }
     bool at_boundary() const { return decoder_.at_boundary() && partial_.empty(); }
 
 private:

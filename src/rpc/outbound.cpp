@@ -10,27 +10,35 @@ namespace rh::rpc {
 
 void Outbound::send_whole(Message& message, Body body) {
     wire::describe_body(message, body);
-    const ByteView all = body.bytes.view();
-    const std::size_t first = std::min(all.size(), limits::k_chunk_bytes);
-    send(message, all.first(first));
-    if (first == all.size()) return;
+    send(message, body.bytes.view().first(std::min(body.bytes.size(), limits::k_chunk_bytes)));
+    if (body.bytes.size() > limits::k_chunk_bytes) send_rest(message, std::make_shared<const Body>(std::move(body)));
+}
+
+void Outbound::send_whole(Message& message, const std::shared_ptr<const Body>& body) {
+    wire::describe_body(message, *body);
+    send(message, body->bytes.view().first(std::min(body->bytes.size(), limits::k_chunk_bytes)));
+    if (body->bytes.size() > limits::k_chunk_bytes) send_rest(message, body);
+}
+
+void Outbound::send_rest(const Message& message, std::shared_ptr<const Body> body) {
     Sending& sending = bodies_[message.stream()];
     sending.kind = message.kind();
     sending.body = std::move(body);
-    sending.sent = first;
-    sending.window = limits::k_body_window_bytes - first;
+    sending.sent = limits::k_chunk_bytes;
+    sending.window = limits::k_body_window_bytes - limits::k_chunk_bytes;
     sending.queued = true;
     turns_.push_back(message.stream());
 }
 
-void Outbound::send_gather(Message& message, Encoding encoding, std::span<const ByteView> parts) {
-    Body body;
-    body.encoding = encoding;
-    std::size_t total = 0;
-    for (const ByteView part : parts) total += part.size();
-    body.bytes.reserve(total);
-    for (const ByteView part : parts) body.add(part);
-    send_whole(message, std::move(body));
+std::vector<std::pair<std::uint64_t, wire::Kind>> Outbound::reset() {
+    std::vector<std::pair<std::uint64_t, wire::Kind>> unsent;
+    for (const auto& [stream, sending] : bodies_) unsent.emplace_back(stream, sending.kind);
+    bodies_.clear();
+    turns_.clear();
+    finished_.clear();
+    buffer_.clear();
+    sent_ = 0;
+    return unsent;
 }
 
 void Outbound::grant(std::uint64_t stream, std::uint64_t bytes) {
@@ -60,7 +68,7 @@ void Outbound::fill() {
         const auto found = bodies_.find(stream);
         if (found == bodies_.end()) continue;
         Sending& sending = found->second;
-        const ByteView rest = sending.body.bytes.view().subspan(sending.sent);
+        const ByteView rest = sending.body->bytes.view().subspan(sending.sent);
         const std::size_t count = std::min({rest.size(), limits::k_chunk_bytes, static_cast<std::size_t>(sending.window)});
         sending.queued = false;
         if (count == 0) continue;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <span>
 #include <unordered_map>
@@ -25,8 +26,10 @@ public:
     void send(Message& message, ByteView body = {}) { wire::append_message(buffer_, message, body); }
     // A CALL, RESULT or ITEM with a body of any size, announced here.
     void send_whole(Message& message, Body body);
-    // The same, gathered from views that are read before this returns.
-    void send_gather(Message& message, Encoding encoding, std::span<const ByteView> parts);
+    // The same with a body that is kept elsewhere as well.
+    void send_whole(Message& message, const std::shared_ptr<const Body>& body);
+    // A frame that was made elsewhere.
+    void send_frame(ByteView frame) { buffer_.append(frame); }
     // The peer has room for that much more of the stream's body.
     void grant(std::uint64_t stream, std::uint64_t bytes);
     // What was not yet sent of the stream's body will not be: the kind of message that it belonged to, if there was one.
@@ -36,6 +39,8 @@ public:
     bool has_finished() const { return !finished_.empty(); }
     // Whether anybody asks; otherwise nothing is kept.
     void report_finished() { report_finished_ = true; }
+    // The connection was lost: everything is forgotten, and these streams were in the middle of a body.
+    std::vector<std::pair<std::uint64_t, wire::Kind>> reset();
 
     // What to write next. Valid until the next call of anything.
     ByteView pending();
@@ -47,13 +52,14 @@ public:
 private:
     struct Sending {
         wire::Kind kind = wire::NONE;
-        Body body;
+        std::shared_ptr<const Body> body;  // shared with whoever may have to send it again
         std::uint64_t sent = 0;
         std::uint64_t window = 0;
         bool queued = false;
     };
 
     void fill();
+    void send_rest(const Message& message, std::shared_ptr<const Body> body);
 
     Bytes buffer_;
     std::size_t sent_ = 0;

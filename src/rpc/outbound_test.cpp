@@ -160,20 +160,6 @@ TEST_F(OutboundTest, DroppedBodiesEnd) {
     EXPECT_EQ(taker.body_bytes[1], 2 * k_window + limits::k_chunk_bytes);
 }
 
-TEST_F(OutboundTest, GatheredPartsStandOneBehindTheOther) {
-    const std::string first = "one";
-    const std::string second(limits::k_chunk_bytes, '2');
-    const std::vector<ByteView> parts{as_byte_view(first), {}, as_byte_view(second)};
-    Message message = call(1);
-    outbound.send_gather(message, Encoding::pickle, parts);
-    ASSERT_EQ(message.parts_size(), 3);
-    EXPECT_EQ(message.parts(0), 3u);
-    EXPECT_EQ(message.parts(1), 0u);
-    drain();
-    EXPECT_EQ(taker.body_bytes[1], 3 + limits::k_chunk_bytes);
-}
-
-// A connection that is never quite idle must not keep what it has sent.
 TEST_F(OutboundTest, AReaderThatIsAlwaysBehindDoesNotMakeTheBufferGrow) {
     std::uint64_t written = 0;
     for (int round = 0; round < 4000; ++round) {

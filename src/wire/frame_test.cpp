@@ -174,6 +174,37 @@ std::vector<Golden> goldens() {
     Message goodbye = of(GOODBYE, 0);
     set_error(goodbye, 14, "bad frame");
     add("goodbye", goodbye);
+
+    Message back = hello(CLIENT, 4711);
+    back.mutable_hello()->set_session(k_session);
+    back.mutable_hello()->set_again(true);
+    add("hello_again", back);
+    Message resume = of(RESUME, 7);
+    resume.set_session(k_session);
+    resume.set_sequence(7);
+    resume.set_number(1);
+    resume.set_output_number(3);
+    resume.set_output_pending(6);
+    resume.set_item_number(2);
+    resume.set_items_granted(262144);
+    resume.set_stdout_offset(100);
+    resume.set_stderr_offset(20);
+    resume.set_followed_pending(5);
+    add("resume", resume);
+    Message resumed = of(RESUMED, 0);
+    resumed.set_number(1);
+    resumed.set_gone(true);
+    add("resumed", resumed);
+    Message running = of(RUNNING, 9);
+    running.set_service("f");
+    running.set_session(k_session);
+    running.set_sequence(9);
+    running.set_deadline_ms(60000);
+    add("running", running);
+    Message has = of(TAKEN, 9);
+    has.set_session(k_session);
+    has.set_sequence(9);
+    add("taken", has);
     return list;
 }
 

@@ -21,12 +21,16 @@ std::shared_ptr<Exchange::Running> Exchange::find(std::uint64_t id) {
     return found == running_.end() ? nullptr : found->second;
 }
 
-void Exchange::begin(std::uint64_t id, std::uint32_t prefetch) {
+void Exchange::begin(std::uint64_t id, std::uint32_t prefetch, Origin origin) {
     auto running = std::make_shared<Running>();
+    running->id = id;
+    running->origin = std::move(origin);
+    running->asks_first = prefetch == 0;
     prefetch = std::min(prefetch, limits::k_prefetch_max);
     running->item_cost_min = limits::k_items_window_bytes / std::max<std::uint32_t>(prefetch, 1);
     running->item_window = prefetch == 0 ? 0 : static_cast<std::int64_t>(limits::k_items_window_bytes);
     const Lock lock(mutex_);
+    last_id_ = std::max(last_id_, id);
     running_.emplace(id, std::move(running));
 }
 
@@ -34,9 +38,40 @@ void Exchange::end(std::uint64_t id) {
     const Lock lock(mutex_);
     const auto found = running_.find(id);
     if (found == running_.end()) return;
-    found->second->deaf = true;
-    found->second->changed.notify_all();
+    const std::shared_ptr<Running> running = std::move(found->second);
+    running->deaf = true;
+    running->changed.notify_all();
     running_.erase(found);
+    if (!running->head) return;
+    running->ended_at = Clock::now();
+    kept_bytes_ += running->result->bytes.size();
+    kept_.push_back(running);
+    trim_kept();
+}
+
+Result<bool> Exchange::conclude(std::uint64_t id, rpc::Message& head, Body body, bool gather) {
+    head.set_stream(id);
+    std::shared_ptr<Running> running;
+    {
+        const Lock lock(mutex_);
+        running = find(id);
+    }
+    const auto result = std::make_shared<const Body>(std::move(body));
+    const auto send = [&]() -> Result<bool> {
+        if (gather) return link_->queue_whole(head, result);
+        RH_TRY_VOID(link_->send_whole(head, result));
+        return false;
+    };
+    if (running == nullptr || running->origin.session.empty()) return send();
+    // A caller that comes back just now is told either before this, or with it.
+    const std::scoped_lock order(running->order);
+    Result<bool> sent = send();
+    if (sent || sent.error().code == Code::node_lost) {
+        const Lock lock(mutex_);
+        running->head.emplace(std::move(head));
+        running->result = result;
+    }
+    return sent;
 }
 
 bool Exchange::silence(std::uint64_t id) {
@@ -95,22 +130,35 @@ bool Exchange::output(std::uint64_t id, Channel channel, std::string_view text) 
     if (!link_->usable()) return false;
     while (!text.empty()) {
         const std::string_view piece = text.substr(0, limits::k_chunk_bytes);
-        rpc::Message message;
+        std::shared_ptr<Running> running;
         {
             Lock lock(mutex_);
-            const std::shared_ptr<Running> running = find(id);
+            running = find(id);
             if (running == nullptr) return false;
             running->changed.wait(lock, [&] { return running->output_window >= piece.size() || running->deaf || closed_; });
             if (closed_) return false;
             // What a cancelled call still says, as it cleans up, is sent as far as its caller has room, and never waited for.
             if (running->output_window < piece.size()) return true;
+        }
+        // Numbered and sent in one order, whichever threads of the call print.
+        const std::scoped_lock order(running->print_order);
+        rpc::Message message;
+        {
+            const Lock lock(mutex_);
+            if (running->output_window < piece.size()) continue;  // another thread has used it
             running->output_window -= piece.size();
             message.set_number(running->next_line++);
+            if (!running->origin.session.empty()) {
+                if (running->sent == nullptr) running->sent = std::make_unique<Sent>();
+                running->sent->output_bytes += piece.size();
+                running->sent->lines.push_back({message.number(), channel, std::string(piece), running->sent->output_bytes});
+            }
         }
         message.set_kind(wire::OUTPUT);
         message.set_stream(id);
         message.set_channel(static_cast<wire::Channel>(channel));
-        if (!link_->send(message, as_byte_view(piece))) return false;
+        // What a lost connection did not take is said again on the next.
+        if (const Result<void> sent = link_->send(message, as_byte_view(piece)); !sent && sent.error().code != Code::node_lost) return false;
         text.remove_prefix(piece.size());
     }
     return true;
@@ -124,7 +172,35 @@ bool Exchange::can_gather(const Running& running, const Body& body) {
 }
 
 void Exchange::pay(Running& running, const Body& body) const {
-    running.item_window -= static_cast<std::int64_t>(std::max<std::uint64_t>(body.bytes.size(), running.item_cost_min));
+    const std::uint64_t cost = std::max<std::uint64_t>(body.bytes.size(), running.item_cost_min);
+    running.item_window -= static_cast<std::int64_t>(cost);
+    running.items_cost += cost;
+}
+
+// Numbers what is about to be sent, and keeps it for a caller that comes back. With the lock held.
+std::shared_ptr<const Body> Exchange::keep_item(Running& running, rpc::Message& message, Body body) {
+    message.set_kind(wire::ITEM);
+    message.set_stream(running.id);
+    message.set_number(running.next_item++);
+    auto kept = std::make_shared<const Body>(std::move(body));
+    if (running.origin.session.empty()) return kept;
+    if (running.sent == nullptr) running.sent = std::make_unique<Sent>();
+    running.sent->items.push_back({message.number(), message.batch(), kept, running.items_cost});
+    return kept;
+}
+
+// With the lock held: what its caller has taken need not be kept.
+void Exchange::has_taken(Running& running, const rpc::Message& credit) {
+    if (running.sent == nullptr) return;
+    Sent& sent = *running.sent;
+    if (credit.channel() == wire::ITEMS) {
+        sent.items_granted += credit.number();
+        const std::uint64_t before = running.asks_first ? limits::k_items_window_bytes : 0;  // which only asked for the first
+        while (!sent.items.empty() && sent.items.front().upto + before <= sent.items_granted) sent.items.pop_front();
+    } else {
+        sent.output_granted += credit.number();
+        while (!sent.lines.empty() && sent.lines.front().upto <= sent.output_granted) sent.lines.pop_front();
+    }
 }
 
 std::optional<Room> Exchange::gather(std::uint64_t id, const Body& body) {
@@ -145,6 +221,7 @@ std::optional<Room> Exchange::gather(std::uint64_t id, const Body& body) {
     if (running.item_window <= cost || running.body_out) return std::nullopt;
     if (gathered.part_bytes.empty() && !gather_later(id, now + limits::k_items_gather)) return std::nullopt;
     running.item_window -= cost;
+    running.items_cost += static_cast<std::uint64_t>(cost);
     gathered.encoding = body.encoding;
     gathered.add(body.bytes.view());
     return Room::open;
@@ -221,14 +298,13 @@ bool Exchange::send_batch(std::uint64_t id, Lock lock, Running& running) {
     running.sent_at = Clock::now();
     gathering_.erase(id);
     if (running.deaf || closed_) return false;
-    lock.unlock();
     if (batch.part_bytes.empty()) return true;
     rpc::Message message;
-    message.set_kind(wire::ITEM);
-    message.set_stream(id);
     message.set_batch(batch.part_bytes.size() > 1);
+    const std::shared_ptr<const Body> kept = keep_item(running, message, std::move(batch));
+    lock.unlock();
     // A lost connection shows itself to the reader.
-    static_cast<void>(link_->send_whole(message, std::move(batch)));
+    static_cast<void>(link_->send_whole(message, kept));
     return true;
 }
 
@@ -237,14 +313,18 @@ void Exchange::send_alone(std::uint64_t id, Running& running, Body body) {
     const bool large = body.bytes.size() > limits::k_chunk_bytes;
     if (!send_gathered(id, running, large)) return;
     rpc::Message message;
-    message.set_kind(wire::ITEM);
-    message.set_stream(id);
-    const Result<void> sent = link_->send_whole(message, std::move(body));
+    std::shared_ptr<const Body> kept;
+    {
+        const Lock lock(mutex_);
+        kept = keep_item(running, message, std::move(body));
+    }
+    const Result<void> sent = link_->send_whole(message, kept);
     if (sent && !large) return;
     bool late = false;
     {
         const Lock lock(mutex_);
         if (!sent && sent.error().code != Code::node_lost) {
+            if (running.sent != nullptr && !running.sent->items.empty()) running.sent->items.pop_back();
             running.sendable = fail(Error(sent.error().code, "an item of the call cannot be sent: " + sent.error().message).with("started", "yes"));
             running.deaf = true;
         }
@@ -277,9 +357,11 @@ void Exchange::on_sent(std::uint64_t id) {
     bool told = false;
     {
         const Lock lock(mutex_);
-        const std::shared_ptr<Running> running = find(id);
+        std::shared_ptr<Running> running = find(id);
+        if (running == nullptr) running = find_kept(id);
         if (running == nullptr || !std::exchange(running->body_out, false)) return;
         running->changed.notify_all();
+        if (running->result_due) gather_later(id, Clock::now());
         told = room_of(*running) == Room::open && std::exchange(running->wants_room, false);
     }
     if (told) on_room_(id);
@@ -325,7 +407,13 @@ void Exchange::flusher() {
         }
         const std::shared_ptr<Running> running = find(id);
         gathering_.erase(id);
-        if (running == nullptr) continue;
+        if (running == nullptr) {
+            const std::shared_ptr<Running> kept = find_kept(id);
+            lock.unlock();
+            if (kept != nullptr && kept->result_due) send_kept_result(*kept);
+            lock.lock();
+            continue;
+        }
         lock.unlock();
         // One call's slow reader must not hold up the others' items, so this thread waits for no call.
         const bool sent = flush_now(id, *running);
@@ -404,6 +492,7 @@ void Exchange::on_credit(const rpc::Message& message) {
         const Lock lock(mutex_);
         const std::shared_ptr<Running> running = find(message.stream());
         if (running == nullptr) return;
+        if (message.source() == 0) has_taken(*running, message);
         if (message.channel() == wire::ITEMS) {
             if (message.source() != 0) return;
             // A caller that grants without end gets a window's worth: it bounds nothing but its own memory.

@@ -1,7 +1,8 @@
 #pragma once
 
 // What passes between the calls that run in this worker and their callers, besides arguments and results: what they print,
-// the items that generators yield, and what is sent into those or comes from generator arguments. Owned by the Host. Any
+// the items that generators yield, and what is sent into those or comes from generator arguments. What was sent is kept until
+// its caller has it, and said again when that comes back on another connection (exchange_resume.cpp). Owned by the Host. Any
 // thread may use it; waits end when the call is cancelled or over, or the connection ends. Items that come fast are
 // gathered and leave together, at the latest limits::k_items_gather later, by a thread of its own.
 
@@ -35,6 +36,14 @@ struct Input {
     std::uint64_t cost = 0;
 };
 
+// Whose call it is, as the caller says it again when it comes back. Without a session nobody can.
+struct Origin {
+    std::string session;
+    std::uint64_t sequence = 0;
+    std::string service;
+    std::optional<std::chrono::steady_clock::time_point> deadline{};
+};
+
 class Exchange {
 public:
     // `on_room` is told of a call that was refused room and has some now, or never will. On any thread, where the link may be
@@ -44,7 +53,10 @@ public:
 
     void attach(rpc::BlockingLink& link) { link_ = &link; }
     // From the call's arrival on: what its caller asks for may come right behind it.
-    void begin(std::uint64_t id, std::uint32_t prefetch);
+    void begin(std::uint64_t id, std::uint32_t prefetch, Origin origin = {});
+    // Sends the call's result, or queues it with `gather`; true when that should leave now. Kept until its caller has it. An
+    // Error is about the result, unless it is node_lost.
+    Result<bool> conclude(std::uint64_t id, rpc::Message& head, Body body, bool gather);
     // The call is over; what it has gathered has been sent by settle().
     void end(std::uint64_t id);
     // Nobody listens any more. False when the call does not run.
@@ -76,6 +88,14 @@ public:
     void on_credit(const rpc::Message& message);
     void on_item(rpc::Message& message, Body body);
     void on_sent(std::uint64_t id);
+    // A caller has come back: answers whether its call is known here, and sends what it lacks.
+    void resume(const rpc::Message& asked);
+    // That session has all results up to this one.
+    void acknowledge(const std::string& session, std::uint64_t sequence);
+    // It has this one.
+    void forget(const std::string& session, std::uint64_t sequence);
+    // After the connection was made anew: tells the node of every call that is not over.
+    void announce();
 
 private:
     using Clock = std::chrono::steady_clock;
@@ -88,7 +108,41 @@ private:
         bool asked = false;
         bool ended = false;
     };
+    // What was sent of a call and may have to be sent again. `upto` counts what was sent with it since the call began: a caller
+    // that has granted as much has it.
+    struct Line {
+        std::uint64_t number = 0;
+        Channel channel = Channel::out;
+        std::string text;
+        std::uint64_t upto = 0;
+    };
+    struct SentItem {
+        std::uint64_t number = 0;
+        bool batch = false;
+        std::shared_ptr<const Body> body;  // shared with the link while it is on its way
+        std::uint64_t upto = 0;
+    };
+    struct Sent {
+        std::deque<Line> lines;
+        std::deque<SentItem> items;
+        std::uint64_t output_bytes = 0;
+        std::uint64_t output_granted = 0;
+        std::uint64_t items_granted = 0;
+    };
     struct Running {
+        std::uint64_t id = 0;
+        Origin origin;
+        std::unique_ptr<Sent> sent;  // made by the first line or item
+        std::uint64_t next_item = 1;
+        std::uint64_t items_cost = 0;  // of all that were paid for
+        bool asks_first = false;       // prefetch 0
+        // The result, once it was sent.
+        std::optional<rpc::Message> head;
+        std::shared_ptr<const Body> result;
+        bool result_due = false;       // to be sent again behind a large item
+        Clock::time_point ended_at{};
+        std::mutex print_order;        // held while output is sent, before the Exchange's own lock
+
         std::uint64_t output_window = limits::k_output_window_bytes;
         std::uint64_t next_line = 1;
         bool deaf = false;  // cancelled or over: nobody listens any more
@@ -108,6 +162,15 @@ private:
     std::shared_ptr<Running> find(std::uint64_t id);
     static bool can_gather(const Running& running, const Body& body);
     void pay(Running& running, const Body& body) const;
+    std::shared_ptr<const Body> keep_item(Running& running, rpc::Message& message, Body body);
+    static void has_taken(Running& running, const rpc::Message& credit);
+    // exchange_resume.cpp, with the lock held
+    std::shared_ptr<Running> find_kept(std::uint64_t id) const;
+    std::shared_ptr<Running> find(const std::string& session, std::uint64_t sequence);
+    void let_go(const Running& running);
+    void trim_kept();
+    bool say_again(Running& running, const rpc::Message& asked);
+    void send_kept_result(Running& running);
     Room room_of(const Running& running) const;
     Room wait_room(Running& running, Lock& lock, bool wait);
     void flush(std::uint64_t id, Running& running);
@@ -125,6 +188,11 @@ private:
     const std::function<void(std::uint64_t)> on_room_;
     mutable std::mutex mutex_;
     std::unordered_map<std::uint64_t, std::shared_ptr<Running>> running_;
+    std::uint64_t last_id_ = 0;  // the highest that a call has had here
+    std::deque<std::shared_ptr<Running>> kept_;  // calls that are over and whose callers may not have heard it, oldest first
+    std::size_t kept_bytes_ = 0;
+    std::size_t sweep_at_ = 64;                  // when there are so many, all of them are looked through
+    std::unordered_map<std::string, std::uint64_t> gone_;  // by session: up to which call results may be missing
     bool closed_ = false;
     std::map<std::uint64_t, Clock::time_point> gathering_;
     std::condition_variable gather_wake_;

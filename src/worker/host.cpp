@@ -8,6 +8,7 @@
 #include <deque>
 #include <fmt/format.h>
 #include <mutex>
+#include <thread>
 #include <unistd.h>
 #include <unordered_map>
 
@@ -23,6 +24,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using Lock = std::unique_lock<std::mutex>;
+
+constexpr std::uint64_t k_longest_ms = std::uint64_t{10} * 365 * 24 * 3600 * 1000;
 
 // What Host::limit() was told about a service.
 struct Limit {
@@ -74,6 +77,9 @@ private:
     void wake_one(Lock& lock);
     void send_result(std::uint64_t id, Outcome outcome, bool gather = false);
     void lose(Lock& lock, Error why);
+    rpc::Message hello() const;
+    // Waits for the daemon that takes a dead one's place. By the thread that has the right to read, without the lock.
+    bool reconnect();
 
     Result<void> on_message(rpc::Message& message, Body body) override;
     void on_sent(std::uint64_t stream) override { exchange_.on_sent(stream); }
@@ -81,7 +87,9 @@ private:
     void take_cancel(std::uint64_t id);
 
     const Options options_;
+    const pid_t parent_ = ::getppid();
     Runner& runner_;
+    std::atomic<bool> stopping_{false};
     std::unique_ptr<rpc::BlockingLink> link_;
     Exchange exchange_;
 
@@ -116,17 +124,39 @@ private:
 
 Result<void> HostImpl::open() {
     RH_TRY(Fd socket, net::connect_unix(options_.socket_path));
-    rpc::Message hello;
-    wire::Hello& about = *hello.mutable_hello();
+    rpc::Message first = hello();
+    for (const std::string& service : runner_.services()) first.mutable_hello()->add_services(service);
+    RH_TRY(link_, rpc::BlockingLink::open(std::move(socket), first, Clock::now() + limits::k_handshake_timeout, *this));
+    exchange_.attach(*link_);
+    return {};
+}
+
+rpc::Message HostImpl::hello() const {
+    rpc::Message message;
+    wire::Hello& about = *message.mutable_hello();
     about.set_role(wire::WORKER);
     about.set_worker(options_.worker_id);
     about.set_pid(static_cast<std::uint64_t>(::getpid()));
     about.set_software("roundhouse " ROUNDHOUSE_VERSION);
     about.set_language(options_.language);
-    for (const std::string& service : runner_.services()) about.add_services(service);
-    RH_TRY(link_, rpc::BlockingLink::open(std::move(socket), hello, Clock::now() + limits::k_handshake_timeout, *this));
-    exchange_.attach(*link_);
-    return {};
+    return message;
+}
+
+bool HostImpl::reconnect() {
+    const auto give_up = Clock::now() + options_.grace;
+    // The keeper is this process's parent; orphans have another.
+    while (!link_->is_final() && !stopping_ && ::getppid() == parent_ && Clock::now() < give_up) {
+        if (Result<Fd> socket = net::connect_unix(options_.socket_path)) {
+            rpc::Message again = hello();
+            again.mutable_hello()->set_again(true);
+            if (link_->reopen(std::move(*socket), again, Clock::now() + limits::k_handshake_timeout)) {
+                exchange_.announce();
+                return true;
+            }
+        }
+        std::this_thread::sleep_for(limits::k_resume_pause);
+    }
+    return false;
 }
 
 Result<void> HostImpl::serve() {
@@ -191,11 +221,12 @@ void HostImpl::read_once(Lock& lock, bool pending) {
     if (pending) deadline = Clock::now() + limits::k_watch_tick;
     const Result<rpc::BlockingLink::Read> read = link_->read_some(deadline, served && !pending);
     const bool waited = Clock::now() - start >= limits::k_watch_tick_max;
+    const bool goes_on = read || reconnect();
     lock.lock();
     seldom_ = waited;
     in_read_ = false;
     reading_ = false;
-    if (!read) lose(lock, read.error());
+    if (!goes_on) lose(lock, read.error());
 }
 
 // Whether a running call of the service waits for this one, and would otherwise wait for ever.
@@ -407,29 +438,19 @@ void HostImpl::send_result(std::uint64_t id, Outcome outcome, bool gather) {
     if (unwanted())
         outcome = Outcome::failed(Error(Code::cancelled, "the call was cancelled; it has ended, and its result was thrown away").with("started", "yes"));
     rpc::Message message = wire::result_message(outcome);
-    message.set_stream(id);
-    Result<void> sent;
-    if (gather) {
-        const Result<bool> now = link_->queue_whole(message, std::move(outcome.body));
-        if (!now) {
-            sent = fail(now.error());
-        } else if (*now) {
-            link_->flush_queued();
-        }
-    } else {
-        sent = link_->send_whole(message, std::move(outcome.body));
-    }
+    const Result<bool> sent = exchange_.conclude(id, message, std::move(outcome.body), gather);
+    if (sent && *sent) link_->flush_queued();
     // A cancel that came just now may have come too early to find it.
     if (sent && unwanted()) link_->abort_outgoing(id);
     if (sent || sent.error().code == Code::node_lost) return;  // a lost connection shows itself to the reader
     rpc::Message refusal = wire::result_message(Outcome::failed(
         Error(sent.error().code, "the call ended, but its result cannot be sent: " + sent.error().message).with("started", "yes")));
-    refusal.set_stream(id);
-    static_cast<void>(link_->send(refusal));
+    static_cast<void>(exchange_.conclude(id, refusal, {}, false));
 }
 
 void HostImpl::stop() {
     if (link_ == nullptr || !link_->usable()) return;
+    stopping_ = true;
     Lock lock(mutex_);
     lose(lock, Error(Code::node_lost, "the worker was stopped"));
     lock.unlock();
@@ -458,6 +479,8 @@ Result<void> HostImpl::on_message(rpc::Message& message, Body body) {
         }
         case wire::CREDIT: exchange_.on_credit(message); return {};
         case wire::ITEM: exchange_.on_item(message, std::move(body)); return {};
+        case wire::RESUME: exchange_.resume(message); return {};
+        case wire::TAKEN: exchange_.forget(message.session(), message.sequence()); return {};
         default: return {};
     }
 }
@@ -488,7 +511,10 @@ Result<void> HostImpl::take_call(rpc::Message& message, Body body) {
         ++limit.waiting;
     }
     // While it waits already: what is asked or sent right behind the call must find it.
-    exchange_.begin(call.id, call.prefetch);
+    Origin origin{call.session, message.sequence(), call.service};
+    if (call.deadline_ms != 0) origin.deadline = Clock::now() + std::chrono::milliseconds(std::min<std::uint64_t>(call.deadline_ms, k_longest_ms));
+    exchange_.begin(call.id, call.prefetch, std::move(origin));
+    if (message.acknowledged() != 0) exchange_.acknowledge(call.session, message.acknowledged());
     ready_.push_back(std::move(call));
     return {};
 }
@@ -501,8 +527,9 @@ void HostImpl::take_cancel(std::uint64_t id) {
             if (const auto limit = limits_.find(at->service); limit != limits_.end()) --limit->second.waiting;
             ready_.erase(at);
             lock.unlock();
-            exchange_.end(id);
+            exchange_.silence(id);
             send_result(id, Outcome::failed(Error(Code::cancelled, "the call was cancelled before it began").with("started", "no")));
+            exchange_.end(id);
             return;
         }
     }

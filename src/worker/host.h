@@ -6,6 +6,7 @@
 // call lasts, so that cancels, pings and other callers' calls never wait behind user code.
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "base/body.h"
+#include "base/limits.h"
 #include "base/result.h"
 #include "worker/exchange.h"
 
@@ -73,6 +75,8 @@ public:
         std::string socket_path;
         std::string worker_id;
         std::string language;  // "python 3.11.2", "c++"
+        // How long a daemon that is gone may take to come back, while the calls here go on.
+        std::chrono::milliseconds grace = limits::k_resume_grace;
     };
 
     virtual ~Host() = default;
@@ -80,7 +84,8 @@ public:
     // Connects and says hello.
     static Result<std::unique_ptr<Host>> connect(Options options, Runner& runner);
 
-    // Serves until the daemon closes the connection or stop(). The main thread calls this; returns the reason.
+    // Serves until the daemon says goodbye, its keeper is gone, or stop(). A daemon that dies is waited for, for the next that its
+    // keeper starts. The main thread calls this; returns the reason.
     virtual Result<void> serve() = 0;
     // What the threads that Runner::start_thread makes run.
     virtual void serve_more() = 0;

@@ -23,7 +23,7 @@ Body json(std::string_view text) { return Body::one(Encoding::json, as_byte_view
 class HostFlowTest : public ::testing::Test {
 protected:
     HostFlowTest() {
-        auto connecting = std::async(std::launch::async, [&] { return Host::connect({node_.path(), "w7", "test 1"}, runner); });
+        auto connecting = std::async(std::launch::async, [&] { return Host::connect({node_.path(), "w7", "test 1", 0ms}, runner); });
         peer = node_.accept();
         peer->greet();
         Result<std::unique_ptr<Host>> connected = connecting.get();

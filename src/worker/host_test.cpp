@@ -33,7 +33,7 @@ class HostTest : public ::testing::Test {
 protected:
     HostTest() {
         add_methods(runner);
-        auto connecting = std::async(std::launch::async, [&] { return Host::connect({node_.path(), "w7", "test 1"}, runner); });
+        auto connecting = std::async(std::launch::async, [&] { return Host::connect({node_.path(), "w7", "test 1", 0ms}, runner); });
         peer = node_.accept();
         hello = peer->greet();
         Result<std::unique_ptr<Host>> connected = connecting.get();

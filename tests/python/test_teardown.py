@@ -74,6 +74,10 @@ def test_kill_9(fresh: rh.Cluster, victim: str) -> None:
         wait_until(lambda: pids["worker"] not in [worker["pid"] for worker in fresh.status()["workers"]])
         assert remote_pid() != pids["worker"]
         assert not call.done()
+    elif victim == "daemon":
+        # The keeper starts another, and everything goes on.
+        assert remote_pid() == pids["worker"]
+        assert not call.done()
     else:
         with pytest.raises(rh.NodeLost):
             call.result(timeout=20)
