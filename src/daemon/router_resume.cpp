@@ -206,6 +206,8 @@ void Router::restore(Worker& worker, const rpc::Message& running) {
     if (!worker.announces || worker.routes.size() >= limits::k_calls_per_worker_max || worker.routes.count(stream) != 0) return;
     Route& route = worker.routes[stream];
     worker.next_stream = std::max(worker.next_stream, stream + 1);
+    // Whoever made it inside the daemon before this one went with that; nobody else needs wait for it.
+    if (running.session().empty()) return cancel(worker, stream, route);
     if (const auto service = services_.get_called(running.service())) {
         route.service = *service;
         ++route.service->calls;
@@ -217,11 +219,6 @@ void Router::restore(Worker& worker, const rpc::Message& running) {
         due = std::min(due, route.deadline);
     }
     route.restored = true;
-    // Whoever made it inside the daemon before this one went with that.
-    if (running.session().empty()) {
-        route.restored = false;
-        return cancel(worker, stream, route);
-    }
     deadlines_.set(worker, stream, route, due);
 }
 

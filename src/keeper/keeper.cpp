@@ -29,6 +29,7 @@ using std::chrono::seconds;
 constexpr std::size_t k_deaths_max = 5;
 constexpr seconds k_deaths_window{10};
 constexpr milliseconds k_lived{500};  // a daemon that died after this long worked
+constexpr milliseconds k_lived_until_killed{50};  // less, and it may be its memory that it is killed for, each time again
 constexpr milliseconds k_restart_pause{100};  // times the recent deaths but one: the first restart is immediate
 constexpr std::size_t k_recent_exits_max = 64;
 constexpr seconds k_exits_told_again{10};
@@ -194,12 +195,13 @@ void Keeper::on_daemon_exit(int status) {
         exit_code_ = 1;
         return stop();
     }
-    plan_restart(now);
+    plan_restart(now, WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM));
 }
 
-void Keeper::plan_restart(Clock::time_point now) {
-    // Only one that cannot live is given up.
-    if (now - daemon_started_ >= k_lived) daemon_deaths_.clear();
+void Keeper::plan_restart(Clock::time_point now, bool was_killed) {
+    // Only one that cannot live is given up: one that worked, or that somebody killed, is not such a one.
+    const auto lived = now - daemon_started_;
+    if (lived >= k_lived || (was_killed && lived >= k_lived_until_killed)) daemon_deaths_.clear();
     daemon_deaths_.push_back(now);
     while (daemon_deaths_.front() < now - k_deaths_window) daemon_deaths_.pop_front();
     if (daemon_deaths_.size() >= k_deaths_max) {
@@ -251,7 +253,7 @@ void Keeper::step_daemon(Clock::time_point now) {
     const auto started = start_daemon();
     if (started) return log("the daemon was started again, pid {}", daemon_pid_);
     log("{}", started.error().message);
-    plan_restart(now);
+    plan_restart(now, false);
 }
 
 void Keeper::read_daemon() {

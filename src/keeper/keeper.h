@@ -68,7 +68,7 @@ private:
     void on_daemon_exit(int status);
 
     Result<void> start_daemon();
-    void plan_restart(Clock::time_point now);
+    void plan_restart(Clock::time_point now, bool was_killed);
     void step_daemon(Clock::time_point now);
     void read_daemon();
     void handle(const process::KeeperMessage& message);

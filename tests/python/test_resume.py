@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -105,14 +106,26 @@ def cut_connections(box: rh.Cluster) -> int:
     path = str(box._link.socket_path)
     cut = 0
     for entry in os.listdir("/proc/self/fd"):
-        try:
-            with socket.socket(fileno=os.dup(int(entry))) as found:
-                if found.family == socket.AF_UNIX and found.getpeername() == path:
-                    found.shutdown(socket.SHUT_RDWR)
-                    cut += 1
-        except OSError:
+        if not _is_socket(entry):
             continue
+        copy = os.dup(int(entry))
+        try:
+            found = socket.socket(fileno=copy)
+        except OSError:
+            os.close(copy)
+            continue
+        with found, contextlib.suppress(OSError):
+            if found.family == socket.AF_UNIX and found.getpeername() == path:
+                found.shutdown(socket.SHUT_RDWR)
+                cut += 1
     return cut
+
+
+def _is_socket(descriptor: str) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:")
+    except OSError:
+        return False  # it was that of the folder itself
 
 
 @pytest.fixture
