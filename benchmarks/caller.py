@@ -11,14 +11,13 @@ import json
 import os
 import socket
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TextIO
 
 import roundhouse as rh
-from jobs import IN_FLIGHT, RUN_CALLERS, THREADS, WORKERS, at_once, burn, count_up
+from jobs import IN_FLIGHT, RUN_CALLERS, THREADS, WORKERS, at_once, burn, count_up, in_threads
 from roundhouse import _serialize
 
 
@@ -236,24 +235,11 @@ class Caller:
         return counted(job, count)
 
     def threads(self, count: int) -> dict[str, Any]:
-        def one() -> None:
-            try:
-                for _ in range(count // THREADS):
-                    check(self.grinder.add_one(1) == 2)
-            except Exception as error:
-                failed.append(error)
+        def one(_: int) -> None:
+            for _ in range(count // THREADS):
+                check(self.grinder.add_one(1) == 2)
 
-        def job() -> None:
-            threads = [threading.Thread(target=one) for _ in range(THREADS)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            if failed:
-                raise failed[0]
-
-        failed: list[Exception] = []
-        return counted(job, count // THREADS * THREADS)
+        return counted(lambda: in_threads(one, range(THREADS)), count // THREADS * THREADS)
 
     def durable(self, count: int) -> dict[str, Any]:
         """Runs, each with a name of its own, that the node has acknowledged: asked for by many threads at once."""
@@ -262,24 +248,11 @@ class Caller:
         stem = f"bench-{time.monotonic_ns()}"
 
         def one(number: int) -> None:
-            try:
-                for step in range(count // RUN_CALLERS):
-                    request = {"name": f"{stem}-{number}-{step}", "service": service, "keep_s": 1}
-                    check(self.box._ask("run_start", request, parts)["how"] == "made")
-            except Exception as error:
-                failed.append(error)
+            for step in range(count // RUN_CALLERS):
+                request = {"name": f"{stem}-{number}-{step}", "service": service, "keep_s": 1}
+                check(self.box._ask("run_start", request, parts)["how"] == "made")
 
-        def job() -> None:
-            threads = [threading.Thread(target=one, args=(number,)) for number in range(RUN_CALLERS)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            if failed:
-                raise failed[0]
-
-        failed: list[Exception] = []
-        return counted(job, count // RUN_CALLERS * RUN_CALLERS)
+        return counted(lambda: in_threads(one, range(RUN_CALLERS)), count // RUN_CALLERS * RUN_CALLERS)
 
     def synced(self, count: int) -> dict[str, Any]:
         """What one writer gets onto the same disk: 4 KiB appended and synced, again and again."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 IN_FLIGHT = 1000
 THREADS = 16
@@ -25,6 +27,25 @@ def burn(turns: int) -> tuple[int, int, int, int]:
     for number in range(turns):
         total += number * number & 255
     return total, os.getpid(), began, time.monotonic_ns()
+
+
+def in_threads(work: Callable[[Any], None], each: Iterable[Any]) -> None:
+    """Runs it for each at once, in a thread of its own; what one of them raises is raised."""
+    failed: list[Exception] = []
+
+    def one(what: Any) -> None:
+        try:
+            work(what)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=one, args=(what,)) for what in each]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
 
 
 def at_once(told: list[tuple[int, int, int, int]], wanted: int) -> dict[str, float]:

@@ -19,12 +19,11 @@ import resource
 import socket
 import struct
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jobs import IN_FLIGHT, THREADS, WORKERS, burn, count_up
+from jobs import IN_FLIGHT, THREADS, WORKERS, burn, count_up, in_threads
 
 WARM_UP = 100
 PREFIX = struct.Struct("<I")
@@ -97,14 +96,6 @@ def forked(work: Callable[[], None], ours: list[socket.socket], theirs: list[soc
     for end in theirs:
         end.close()
     return child
-
-
-def in_threads(work: Callable[[Any], None], each: list[Any]) -> None:
-    threads = [threading.Thread(target=work, args=(one,)) for one in each]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def used_ns(usage: resource.struct_rusage) -> int:
