@@ -44,7 +44,7 @@ sanitize: system ## run the C++ tests under the address, undefined and thread sa
 
 fuzz: system ## fuzz every decoder, SECONDS=n altogether
 	@tools/setup.sh fuzz
-	@tools/fuzz.sh $(SECONDS) $(JOBS)
+	@tools/fuzz.sh $(JOBS) for $(SECONDS)
 
 format: system ## format C++ and Python
 	@tools/setup.sh venv test format
@@ -105,4 +105,4 @@ wheel-test: product python-tests
 
 short-fuzz: wheel-test
 	@tools/setup.sh fuzz
-	@tools/fuzz.sh 60 $(JOBS)
+	@tools/fuzz.sh $(JOBS) runs 500000

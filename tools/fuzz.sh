@@ -1,9 +1,10 @@
 #!/bin/sh
-# Fuzzes every decoder: tools/fuzz.sh SECONDS JOBS. The time is divided among the targets; what is found stays in
-# build/fuzz/corpus for the next time, and an input that fails is left in build/fuzz/found.
+# Fuzzes every decoder: tools/fuzz.sh JOBS for SECONDS, all targets together, from a new seed each time; or tools/fuzz.sh JOBS
+# runs N, each target with the same N inputs every time, so that a test fails for what was changed and not for what was drawn.
+# What the search finds stays in build/fuzz/corpus for the next one, and an input that fails is left in build/fuzz/found.
 set -eu
 cd "$(dirname "$0")/.."
-seconds=$1 jobs=$2 build=build/fuzz
+jobs=$1 how=$2 amount=$3 build=build/fuzz
 
 if ! ls src/*/*_fuzz.cpp >/dev/null 2>&1; then
   echo "fuzz: no src/*/*_fuzz.cpp to build" >&2
@@ -21,11 +22,19 @@ ninja -C "$build" -j"$jobs" --quiet fuzz_targets
 targets=$(for source in src/*/*_fuzz.cpp; do basename "$source" .cpp; done)
 # shellcheck disable=SC2086  # a list of words
 count=$(echo $targets | wc -w)
-share=$((seconds / count))
-[ "$share" -gt 0 ] || share=1
+case "$how" in
+  for)
+    share=$((amount / count))
+    [ "$share" -gt 0 ] || share=1
+    bound=-max_total_time=$share what="$share s" kept=$build/corpus ;;
+  runs)
+    bound="-seed=1 -runs=$amount" what="$amount inputs" kept=$build/corpus-of-runs
+    rm -rf "$kept" ;;
+  *) echo "fuzz: 'for SECONDS' or 'runs N', not '$how'" >&2; exit 2 ;;
+esac
 mkdir -p "$build/found"
 for target in $targets; do
-  corpus="$build/corpus/$target"
+  corpus="$kept/$target"
   seeds="$build/seeds"
   mkdir -p "$corpus" "$seeds"
   # The golden files are text; their bytes are what the decoders know.
@@ -33,10 +42,10 @@ for target in $targets; do
 for file in pathlib.Path("tests/golden").glob("*.hex"):
     text = re.sub("#.*", "", file.read_text())
     pathlib.Path(sys.argv[1], file.stem).write_bytes(bytes.fromhex(text))' "$seeds"
-  echo "==> fuzz: $target for $share s"
+  echo "==> fuzz: $target, $what"
   log="$build/$target.log"
   # shellcheck disable=SC2086
-  if ! "$build/fuzz/$target" -max_total_time="$share" -timeout=10 -rss_limit_mb=2048 -max_len=131072 -print_final_stats=1 \
+  if ! "$build/fuzz/$target" $bound -timeout=10 -rss_limit_mb=2048 -max_len=131072 -print_final_stats=1 \
     -artifact_prefix="$build/found/$target-" "$corpus" $seeds >"$log" 2>&1; then
     tail -n 60 "$log" >&2
     echo "fuzz: $target failed; the input is in $build/found (above: where)" >&2

@@ -41,6 +41,18 @@ void check_request(rh::ByteView input) {
     static_cast<void>(rh::http::accepted_types(request.header("accept")));
 }
 
+// It keeps a whole number that is too large for its own in a double and stops where that overflows; JSON itself has no bound.
+bool another_reader_takes(std::string_view text) {
+    try {
+        static_cast<void>(nlohmann::json::parse(text));
+        return true;
+    } catch (const nlohmann::json::out_of_range& error) {
+        return error.id == 406;
+    } catch (const nlohmann::json::exception&) {
+        return false;
+    }
+}
+
 void check_json(rh::ByteView input) {
     rh::http::JsonCheck whole;
     const bool accepted = whole.feed(input) && whole.finish();
@@ -50,11 +62,10 @@ void check_json(rh::ByteView input) {
     accepted_in_pieces = accepted_in_pieces && pieces.finish();
     expect(accepted == accepted_in_pieces, "the verdict does not depend on the pieces");
     if (!accepted) return;
-    const auto json = nlohmann::json::parse(rh::as_text(input), nullptr, false);
-    expect(!json.is_discarded(), "another reader takes it for JSON");
+    expect(another_reader_takes(rh::as_text(input)), "another reader takes it for JSON");
     for (const auto& member : whole.members()) {
         const auto value = rh::as_text(input).substr(member.value_begin, member.value_end - member.value_begin);
-        expect(!nlohmann::json::parse(value, nullptr, false).is_discarded(), "a member's value is where it is said to be");
+        expect(another_reader_takes(value), "a member's value is where it is said to be");
     }
 }
 
