@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "base/deadline.h"
 #include "base/ids.h"
 #include "base/limits.h"
 #include "net/transport.h"
@@ -19,7 +20,6 @@ using Clock = std::chrono::steady_clock;
 using Read = rpc::BlockingLink::Read;
 
 constexpr std::string_view k_node_service = "_node";
-constexpr std::uint64_t k_longest_ms = std::uint64_t{10} * 365 * 24 * 3600 * 1000;
 
 // After this long without a waiting caller the background thread watches the socket for news nobody asked for.
 constexpr std::chrono::milliseconds k_quiet{100};
@@ -123,7 +123,7 @@ Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::sha
         std::size_t bytes = 0;
         for (const ByteView part : request.parts) bytes += part.size();
         call->sending_ = bytes > limits::k_chunk_bytes;
-        if (request.deadline_ms != 0 && request.deadline_ms < k_longest_ms) call->due_ = Clock::now() + std::chrono::milliseconds(request.deadline_ms);
+        if (request.deadline_ms != 0) call->due_ = due_in(request.deadline_ms);
         call->for_node_ = request.service == k_node_service;
         acknowledged = has_all_up_to(call->stream_);
         calls_.emplace(call->stream_, call);
@@ -401,7 +401,7 @@ void Connection::took_output(Pending& call, std::size_t bytes) {
         call.pending_output_ -= std::min(call.pending_output_, grant - followed);
         if (down_) {
             // Said once the call is resumed, unless the node hears it then.
-            call.output_granted_ += grant;
+            call.output_owed_ += grant;
             return;
         }
         generation = link_->generation();

@@ -193,10 +193,11 @@ private:
 
     // For another connection: the call itself, as far as it is small enough to be kept, and what has come and was granted.
     Bytes frame_;
+    bool sent_in_ = false;   // a value into its generator, which has not answered since: it may not have arrived
     bool for_node_ = false;  // to the node itself, which keeps nothing of it
     std::optional<std::chrono::steady_clock::time_point> due_;
     std::uint64_t output_number_ = 0;
-    std::uint64_t output_granted_ = 0;  // since it was resumed last
+    std::uint64_t output_owed_ = 0;     // granted while there was no connection, and not said yet
     std::uint64_t item_number_ = 0;
     std::uint64_t items_granted_ = 0;
     std::uint64_t file_offsets_[2] = {};  // of what the node read from its worker's stdout and stderr

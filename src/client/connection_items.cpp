@@ -41,6 +41,7 @@ Result<void> Connection::on_items(rpc::Message& message, Body body) {
         return {};
     }
     if (message.number() != 0) call->item_number_ = message.number();
+    call->sent_in_ = false;
     Items items{std::move(body), message.batch()};
     if (items.batch && items.body.part_bytes.empty()) return {};  // none at all, which would cost nothing
     // One item may overdraw the window, whatever its size.
@@ -139,6 +140,7 @@ bool Pending::send_item(std::uint32_t source, Sent sent) {
             if (there.dropped) return true;
             there.window -= static_cast<std::int64_t>(std::max<std::uint64_t>(sent.body.bytes.size(), k_window / limits::k_input_prefetch));
         }
+        if (source == 0) sent_in_ = true;
         // From several threads (one for each argument) they must not come between a large one and its chunks.
         return sending_ = mine = true;
     });

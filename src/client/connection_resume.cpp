@@ -6,6 +6,7 @@
 #include <csignal>
 #include <fmt/format.h>
 
+#include "base/deadline.h"
 #include "base/limits.h"
 #include "client/connection.h"
 #include "net/transport.h"
@@ -17,6 +18,7 @@ namespace rh::client {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using Read = rpc::BlockingLink::Read;
 
 // One frame of one message, taken apart again.
 struct Taken final : wire::FrameDecoder::Sink {
@@ -29,13 +31,6 @@ struct Taken final : wire::FrameDecoder::Sink {
         return {};
     }
 };
-
-rpc::Message about(wire::Kind kind, std::uint64_t stream) {
-    rpc::Message message;
-    message.set_kind(kind);
-    message.set_stream(stream);
-    return message;
-}
 
 }  // namespace
 
@@ -82,6 +77,11 @@ void Connection::make_anew(std::unique_lock<std::mutex>& lock) {
     if (is_up) down_ = false;
     up_wake_.notify_all();
     poke(followers_);
+    if (is_up) {
+        // What came right behind the node's HELLO does not show at the socket any more.
+        Read read = Read::progress;
+        lead(lock, Clock::now(), false, read);
+    }
     if (is_up || lost_) return;
     lock.unlock();
     lose(Error(Code::node_lost, refused ? why.message : fmt::format("{}; the node could not be reached again within {} s: {}", why.message,
@@ -126,27 +126,27 @@ void Connection::resume(std::unique_lock<std::mutex>& lock, const rpc::BlockingL
             }
             continue;
         }
-        if (never_whole || cut != unsent.end() || !call->sources_.empty()) {
+        if (never_whole || cut != unsent.end() || !call->sources_.empty() || call->sent_in_) {
             // The node hears nothing more of it, and so ends it.
             finish(lock, *call, Outcome::failed(Error(Code::node_lost, never_whole ? "the connection to the node was lost while the call was being sent"
                                                                                    : "the connection to the node was lost, and with it what was being sent into the call")
                                                     .with("started", never_whole ? "no" : "yes")));
             continue;
         }
-        rpc::Message& message = messages.emplace_back(about(wire::RESUME, call->stream_));
+        rpc::Message& message = messages.emplace_back(wire::message_of(wire::RESUME, call->stream_));
         message.set_sequence(call->stream_);
         message.set_output_number(call->output_number_);
         message.set_output_pending(call->pending_output_);
         message.set_followed_pending(call->pending_followed_);
-        call->output_granted_ = 0;
+        call->output_owed_ = 0;
         message.set_item_number(call->item_number_);
         message.set_items_granted(call->told_items_ = call->items_granted_);
         message.set_stdout_offset(call->file_offsets_[0]);
         message.set_stderr_offset(call->file_offsets_[1]);
         call->told_cancel_ = false;
     }
-    for (const auto& [number, ping] : pings_) messages.emplace_back(about(wire::PING, ping.stream)).set_number(number);
-    messages.push_back(about(wire::RESUME, 0));
+    for (const auto& [number, ping] : pings_) messages.emplace_back(wire::message_of(wire::PING, ping.stream)).set_number(number);
+    messages.push_back(wire::message_of(wire::RESUME, 0));
     lock.unlock();
     // A connection that is lost again shows itself to the next reader.
     for (rpc::Message& message : messages) static_cast<void>(link_->send(message));
@@ -161,15 +161,15 @@ bool Connection::catch_up(std::unique_lock<std::mutex>& lock) {
     std::vector<rpc::Message> messages;
     const auto grant = [&](const Pending& call, wire::Channel channel, std::uint64_t bytes) {
         if (bytes == 0) return;
-        rpc::Message& credit = messages.emplace_back(about(wire::CREDIT, call.stream_));
+        rpc::Message& credit = messages.emplace_back(wire::message_of(wire::CREDIT, call.stream_));
         credit.set_channel(channel);
         credit.set_number(bytes);
     };
     for (const auto& [stream, call] : calls_) {
-        grant(*call, wire::STDOUT, std::exchange(call->output_granted_, 0));
+        grant(*call, wire::STDOUT, std::exchange(call->output_owed_, 0));
         grant(*call, wire::ITEMS, call->items_granted_ - std::exchange(call->told_items_, call->items_granted_));
         if (!call->cancel_asked_ || std::exchange(call->told_cancel_, true)) continue;
-        messages.emplace_back(about(wire::CANCEL, stream)).set_kill(call->kill_asked_);
+        messages.emplace_back(wire::message_of(wire::CANCEL, stream)).set_kill(call->kill_asked_);
     }
     if (messages.empty()) return false;
     lock.unlock();
@@ -190,10 +190,7 @@ bool Connection::send_frame_again(std::unique_lock<std::mutex>& lock, const std:
     Taken taken;
     wire::FrameDecoder decoder;
     if (call->frame_.empty() || !decoder.feed(call->frame_.view(), taken)) return false;
-    if (call->due_) {
-        const auto left = std::chrono::ceil<std::chrono::milliseconds>(*call->due_ - Clock::now()).count();
-        taken.message.set_deadline_ms(static_cast<std::uint64_t>(std::max<std::int64_t>(left, 1)));
-    }
+    if (call->due_) taken.message.set_deadline_ms(left_ms(*call->due_));
     taken.message.set_attempt(taken.message.attempt() + 1);
     const std::uint64_t asked = std::exchange(call->items_granted_, 0);  // for the first item of what has not begun
     call->told_items_ = 0;
@@ -215,7 +212,7 @@ bool Connection::only_looks(const Pending& call) {
 }
 
 void Connection::has_taken(std::uint64_t stream) {
-    rpc::Message message = about(wire::TAKEN, stream);
+    rpc::Message message = wire::message_of(wire::TAKEN, stream);
     message.set_sequence(stream);
     static_cast<void>(link_->send(message));
 }

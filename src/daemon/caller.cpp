@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/deadline.h"
 #include "base/limits.h"
 #include "wire/convert.h"
 
@@ -32,10 +33,7 @@ void Caller::acknowledge(std::uint64_t sequence) {
 }
 
 std::chrono::steady_clock::time_point due_of(const Asker& asker) {
-    using Clock = std::chrono::steady_clock;
-    // A clock's numbers end somewhere: whoever waits longer than this waits for ever.
-    constexpr std::uint64_t k_longest_ms = std::uint64_t{10} * 365 * 24 * 3600 * 1000;
-    return asker.deadline_ms == 0 || asker.deadline_ms > k_longest_ms ? Clock::time_point::max() : Clock::now() + std::chrono::milliseconds(asker.deadline_ms);
+    return asker.deadline_ms == 0 || asker.deadline_ms > k_longest_ms ? std::chrono::steady_clock::time_point::max() : due_in(asker.deadline_ms);
 }
 
 }  // namespace rh::daemon

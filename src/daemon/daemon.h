@@ -64,6 +64,7 @@ private:
     };
 
     // daemon_resume.cpp
+    bool set_aside(Caller& caller);
     void detach(Connection& connection);
     net::asio::awaitable<void> wait_for(std::list<Detached>::iterator detached);
     std::unique_ptr<Caller> find_caller(const Connection& by, const std::string& session);

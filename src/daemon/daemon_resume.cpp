@@ -39,11 +39,16 @@ awaitable<void> watch_process(std::shared_ptr<Daemon::Return> from) {
 
 // --- clients that come back ----------------------------------------------------------------------------------------
 
-void Daemon::detach(Connection& connection) {
-    Caller& caller = connection.caller();
+// What it has asked of the node itself is forgotten, the rest waits for it. False when there is none.
+bool Daemon::set_aside(Caller& caller) {
     node_.drop_client(caller);
     caller.asking.clear();
-    if (!router_.detach(caller)) return drop_caller(caller);
+    return router_.detach(caller);
+}
+
+void Daemon::detach(Connection& connection) {
+    Caller& caller = connection.caller();
+    if (!set_aside(caller)) return drop_caller(caller);
     const auto place = detached_.emplace(detached_.end());
     place->from = std::make_shared<Return>(executor_);
     if (connection.peer().address.empty()) open_process(*place->from, connection.peer().pid);
@@ -77,10 +82,8 @@ std::unique_ptr<Caller> Daemon::find_caller(const Connection& by, const std::str
         if (&other.connection == &by || other.connection.worker != nullptr) continue;
         Caller& caller = other.connection.caller();
         if (caller.session != session || caller.principal().name != principal) continue;
-        node_.drop_client(caller);
-        caller.asking.clear();
         *other.alive = false;
-        router_.detach(caller);
+        set_aside(caller);
         std::unique_ptr<Caller> released = other.connection.release_caller();
         other.connection.link().close();
         return released;

@@ -12,13 +12,6 @@ namespace {
 
 constexpr std::string_view k_node = "_node";
 
-rpc::Message message_of(wire::Kind kind, std::uint64_t stream) {
-    rpc::Message message;
-    message.set_kind(kind);
-    message.set_stream(stream);
-    return message;
-}
-
 }  // namespace
 
 class LocalCall final : public Call {
@@ -57,7 +50,7 @@ public:
         if (ended_ || (cancelled_ && (kill_ || !kill))) return;
         cancelled_ = true;
         kill_ = kill_ || kill;
-        rpc::Message message = message_of(wire::CANCEL, stream_);
+        rpc::Message message = wire::message_of(wire::CANCEL, stream_);
         message.set_kill(kill_);
         if (!calls_.router_.from_client(calls_.caller_, message, {})) calls_.owner_.cancel_ask(calls_.caller_, stream_);
     }
@@ -68,7 +61,7 @@ public:
 private:
     void grant(wire::Channel channel, std::uint64_t number) {
         if (ended_) return;
-        rpc::Message message = message_of(wire::CREDIT, stream_);
+        rpc::Message message = wire::message_of(wire::CREDIT, stream_);
         message.set_channel(channel);
         message.set_number(number);
         if (!calls_.router_.from_client(calls_.caller_, message, {}) && channel == wire::STDOUT) calls_.owner_.credit_ask(calls_.caller_, stream_, number);
@@ -122,7 +115,7 @@ void LocalCall::begin(CallRequest request, ByteView first) {
         return;
     }
     window_ -= first.size();
-    rpc::Message message = message_of(wire::CALL, stream_);
+    rpc::Message message = wire::message_of(wire::CALL, stream_);
     message.set_service(std::move(request.service));
     message.set_method(std::move(request.method));
     message.set_encoding(static_cast<wire::Encoding>(request.encoding));
@@ -158,7 +151,7 @@ void LocalCall::send(ByteView bytes) {
     while (!bytes.empty()) {
         const ByteView chunk = bytes.first(std::min(bytes.size(), limits::k_chunk_bytes));
         bytes = bytes.subspan(chunk.size());
-        rpc::Message message = message_of(wire::CHUNK, stream_);
+        rpc::Message message = wire::message_of(wire::CHUNK, stream_);
         calls_.router_.from_client(calls_.caller_, message, chunk);
     }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "base/deadline.h"
 #include "base/limits.h"
 #include "wire/convert.h"
 
@@ -220,10 +221,7 @@ void Router::unpark(Worker& worker) {
         if (parked.message.kind() == wire::CALL) {
             // It may have been renamed meanwhile, and less of its time is left.
             parked.message.set_service(route.service->name);
-            if (route.due != Deadlines::Clock::time_point()) {
-                const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(route.due - Deadlines::Clock::now()).count();
-                parked.message.set_deadline_ms(static_cast<std::uint64_t>(std::max<std::int64_t>(left, 1)));
-            }
+            if (route.due != Deadlines::Clock::time_point()) parked.message.set_deadline_ms(left_ms(route.due));
         }
         worker.connection->link().send(parked.message, parked.body.view());
     }

@@ -116,6 +116,7 @@ private:
     void cancel(Worker& worker, std::uint64_t stream, Route& route);
     // The client is answered; the route stays until the worker has ended the call.
     void release(Worker& worker, Route& route);
+    void give_up(Worker& worker, std::uint64_t stream, Route& route);
     void kill(Worker& worker, std::uint64_t stream, Route& route);
     static bool matters(const Route& route);
     bool is_alone(const Worker& worker, const Route& route) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "base/deadline.h"
 #include "base/limits.h"
 #include "daemon/router.h"
 #include "wire/convert.h"
@@ -86,9 +87,7 @@ void Router::fail_route(Worker& worker, std::uint64_t stream, Error error) {
 // --- deadlines and cancels ------------------------------------------------------------------------------------------
 
 void Router::set_deadline(Worker& worker, std::uint64_t stream, Route& route, std::uint64_t deadline_ms) {
-    // Whoever wants to wait longer has no deadline; the clock's numbers end somewhere.
-    constexpr std::uint64_t k_longest_ms = std::uint64_t{10} * 365 * 24 * 3600 * 1000;
-    deadlines_.set(worker, stream, route, Clock::now() + std::chrono::milliseconds(std::min(deadline_ms, k_longest_ms)));
+    deadlines_.set(worker, stream, route, due_in(deadline_ms));
 }
 
 void Router::on_due(Worker& worker, std::uint64_t stream) {
@@ -155,34 +154,30 @@ Error Router::why_over(const Route& route, bool still_running) {
 
 // --- peers that are gone --------------------------------------------------------------------------------------------
 
+// Nobody waits for it any more, nor for those that go with it.
+void Router::give_up(Worker& worker, std::uint64_t stream, Route& route) {
+    if (route.siblings != nullptr) {
+        for (const auto& [each, its_stream] : with_siblings(worker, stream, route)) {
+            Route* const sibling = route_of(*each, its_stream);
+            if (sibling == nullptr) continue;
+            sibling->client = nullptr;
+            cancel(*each, its_stream, *sibling);
+        }
+        return;
+    }
+    route.client = nullptr;
+    if (std::exchange(route.call_bytes_left, 0) != 0) {
+        tell_worker(worker, stream, wire::ABORT);
+        // The call will never be whole, so the worker never sees it: it is over.
+        if (!route.sends_items) return close(worker, stream);
+    }
+    cancel(worker, stream, route);
+}
+
 void Router::drop_client(Caller& client) {
     drop_resuming(&client, nullptr);
-    const auto targets = std::exchange(client.targets, {});
-    for (const auto& [client_stream, target] : targets) {
-        Worker& worker = *target.worker;
-        const std::uint64_t stream = target.stream;
-        const auto found = worker.routes.find(stream);
-        if (found == worker.routes.end()) continue;
-        Route& route = found->second;
-        if (route.siblings != nullptr) {
-            for (const auto& [each, its_stream] : with_siblings(worker, stream, route)) {
-                Route* const sibling = route_of(*each, its_stream);
-                if (sibling == nullptr) continue;
-                sibling->client = nullptr;
-                cancel(*each, its_stream, *sibling);
-            }
-            continue;
-        }
-        route.client = nullptr;
-        if (std::exchange(route.call_bytes_left, 0) != 0) {
-            tell_worker(worker, stream, wire::ABORT);
-            if (!route.sends_items) {
-                // The call will never be whole, so the worker never sees it: it is over.
-                close(worker, stream);
-                continue;
-            }
-        }
-        cancel(worker, stream, route);
+    for (const auto& [client_stream, target] : std::exchange(client.targets, {})) {
+        if (Route* const route = route_of(*target.worker, target.stream)) give_up(*target.worker, target.stream, *route);
     }
 }
 

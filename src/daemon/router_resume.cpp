@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "base/deadline.h"
 #include "base/limits.h"
 #include "daemon/router.h"
 #include "wire/convert.h"
@@ -21,39 +22,20 @@ constexpr std::size_t k_behind_max = 8;
 
 bool Router::detach(Caller& client) {
     drop_resuming(&client, nullptr);
-    std::vector<std::pair<Worker*, std::uint64_t>> ended;
-    for (const auto& [client_stream, target] : client.targets) {
-        Route* const route = route_of(*target.worker, target.stream);
-        // What the node does for it, it does not come back for.
-        if (route == nullptr || route->reply != nullptr) {
-            ended.emplace_back(target.worker, target.stream);
+    for (auto at = client.targets.begin(); at != client.targets.end();) {
+        const auto [worker, stream] = at->second;
+        Route* const route = route_of(*worker, stream);
+        // What the node does for it, it does not come back for; and a call that is not whole yet will never be.
+        const bool stays = route != nullptr && route->reply == nullptr && (route->call_bytes_left == 0 || (route->sends_items && !route->parked));
+        if (!stays) {
+            at = client.targets.erase(at);
+            if (route != nullptr) give_up(*worker, stream, *route);
             continue;
         }
         route->resuming = false;
-        if (route->call_bytes_left == 0) continue;
-        // What was on its way will not be whole.
-        if (route->parked) {
-            ended.emplace_back(target.worker, target.stream);
-            continue;
-        }
-        tell_worker(*target.worker, target.stream, wire::ABORT);
-        route->call_bytes_left = 0;
-        if (!route->sends_items) ended.emplace_back(target.worker, target.stream);
-    }
-    for (const auto& [worker, stream] : ended) {
-        Route* const route = route_of(*worker, stream);
-        if (route == nullptr) continue;
-        if (route->reply != nullptr) {
-            for (const auto& [each, its_stream] : with_siblings(*worker, stream, *route)) {
-                Route* const sibling = route_of(*each, its_stream);
-                if (sibling == nullptr) continue;
-                if (sibling->client != nullptr) sibling->client->targets.erase(sibling->client_stream);
-                sibling->client = nullptr;
-                cancel(*each, its_stream, *sibling);
-            }
-        } else {
-            close(*worker, stream);
-        }
+        // Nor an item that was on its way into one.
+        if (std::exchange(route->call_bytes_left, 0) != 0) tell_worker(*worker, stream, wire::ABORT);
+        ++at;
     }
     client.detach();
     return !client.targets.empty() || client.has_answers();
@@ -166,8 +148,7 @@ void Router::end_resume(Caller& client) {
         Route* const route = route_of(*target.worker, target.stream);
         if (route == nullptr || route->reply != nullptr) continue;
         client.targets.erase(route->client_stream);
-        route->client = nullptr;
-        cancel(*target.worker, target.stream, *route);
+        give_up(*target.worker, target.stream, *route);
     }
 }
 
@@ -212,10 +193,9 @@ void Router::restore(Worker& worker, const rpc::Message& running) {
         route.service = *service;
         ++route.service->calls;
     }
-    const Clock::time_point now = Clock::now();
-    Clock::time_point due = now + limits::k_resume_grace;
+    Clock::time_point due = Clock::now() + limits::k_resume_grace;
     if (running.deadline_ms() != 0) {
-        route.deadline = now + std::chrono::milliseconds(std::min<std::uint64_t>(running.deadline_ms(), std::uint64_t{10} * 365 * 24 * 3600 * 1000));
+        route.deadline = due_in(running.deadline_ms());
         due = std::min(due, route.deadline);
     }
     route.restored = true;

@@ -83,20 +83,6 @@ std::optional<std::uint64_t> read_number(const std::string& path) {
 
 }  // namespace
 
-std::optional<std::string> read_text(const std::string& path) {
-    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file) return std::nullopt;
-    std::string text;
-    char chunk[4096];
-    for (;;) {
-        const auto count = ::read(file.get(), chunk, sizeof chunk);
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return std::nullopt;
-        if (count == 0) return text;
-        text.append(chunk, static_cast<std::size_t>(count));
-    }
-}
-
 Result<void> write_text(const std::string& path, std::string_view text) {
     const Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
     if (!file || ::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))

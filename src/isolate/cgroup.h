@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "process/keeper_messages.h"
+#include "process/text_file.h"
 
 namespace rh::isolate {
 
@@ -70,7 +71,7 @@ private:
 };
 
 // Files of the kernel's, which have one value or line each; also used on others of that kind.
-std::optional<std::string> read_text(const std::string& path);
+using process::read_text;
 Result<void> write_text(const std::string& path, std::string_view text);
 // Of a text of lines "NAME VALUE".
 std::optional<std::uint64_t> value_of(std::string_view text, std::string_view name);

@@ -20,6 +20,7 @@
 
 #include "base/fd.h"
 #include "process/cgroup_record.h"
+#include "process/text_file.h"
 
 namespace rh::process {
 
@@ -27,19 +28,7 @@ namespace {
 
 constexpr std::chrono::milliseconds k_sweep_pause{2};
 
-std::optional<std::string> read_proc_file(pid_t pid, const char* name) {
-    const Fd file(::open(fmt::format("/proc/{}/{}", pid, name).c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file) return std::nullopt;
-    std::string text;
-    char chunk[4096];
-    for (;;) {
-        const auto count = ::read(file.get(), chunk, sizeof chunk);
-        if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return std::nullopt;
-        if (count == 0) return text;
-        text.append(chunk, static_cast<std::size_t>(count));
-    }
-}
+std::optional<std::string> read_proc_file(pid_t pid, const char* name) { return read_text(fmt::format("/proc/{}/{}", pid, name)); }
 
 // "pid (name) S parent group session ... start_time ...": the name may hold anything, so the fields count from its end.
 std::optional<ProcessEntry> parse_stat(pid_t pid, const std::string& text) {

@@ -21,6 +21,8 @@ std::string message_in(std::string_view body) {
     return message != json["error"].end() && message->is_string() ? message->get<std::string>() : std::string();
 }
 
+bool has(const wire::Hello& hello, std::string_view feature) { return std::find(hello.features().begin(), hello.features().end(), feature) != hello.features().end(); }
+
 }  // namespace
 
 std::string upgrade_request(std::string_view host, std::string_view token) {
@@ -51,14 +53,10 @@ void add_features(wire::Hello& hello) {
     hello.add_features(std::string(k_resume));
 }
 
-bool can_resume(const wire::Hello& hello) {
-    const auto& features = hello.features();
-    return std::find(features.begin(), features.end(), k_resume) != features.end();
-}
+bool can_resume(const wire::Hello& hello) { return has(hello, k_resume); }
 
 Result<void> check_features(const wire::Hello& hello) {
-    const auto& features = hello.features();
-    if (std::find(features.begin(), features.end(), k_frames) != features.end()) return {};
+    if (has(hello, k_frames)) return {};
     return fail(Code::protocol, fmt::format("the peer ({}) does not speak {}: bring both sides to one version of Roundhouse", hello.software(), k_frames));
 }
 

@@ -9,23 +9,22 @@
 namespace rh::rpc {
 
 void Outbound::send_whole(Message& message, Body body) {
+    if (body.bytes.size() > limits::k_chunk_bytes) return send_whole(message, std::make_shared<const Body>(std::move(body)));
     wire::describe_body(message, body);
-    send(message, body.bytes.view().first(std::min(body.bytes.size(), limits::k_chunk_bytes)));
-    if (body.bytes.size() > limits::k_chunk_bytes) send_rest(message, std::make_shared<const Body>(std::move(body)));
+    send(message, body.bytes.view());
 }
 
-void Outbound::send_whole(Message& message, const std::shared_ptr<const Body>& body) {
+void Outbound::send_whole(Message& message, std::shared_ptr<const Body> body) {
     wire::describe_body(message, *body);
-    send(message, body->bytes.view().first(std::min(body->bytes.size(), limits::k_chunk_bytes)));
-    if (body->bytes.size() > limits::k_chunk_bytes) send_rest(message, body);
-}
-
-void Outbound::send_rest(const Message& message, std::shared_ptr<const Body> body) {
+    const ByteView all = body->bytes.view();
+    const std::size_t first = std::min(all.size(), limits::k_chunk_bytes);
+    send(message, all.first(first));
+    if (first == all.size()) return;
     Sending& sending = bodies_[message.stream()];
     sending.kind = message.kind();
     sending.body = std::move(body);
-    sending.sent = limits::k_chunk_bytes;
-    sending.window = limits::k_body_window_bytes - limits::k_chunk_bytes;
+    sending.sent = first;
+    sending.window = limits::k_body_window_bytes - first;
     sending.queued = true;
     turns_.push_back(message.stream());
 }

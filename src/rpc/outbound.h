@@ -27,7 +27,7 @@ public:
     // A CALL, RESULT or ITEM with a body of any size, announced here.
     void send_whole(Message& message, Body body);
     // The same with a body that is kept elsewhere as well.
-    void send_whole(Message& message, const std::shared_ptr<const Body>& body);
+    void send_whole(Message& message, std::shared_ptr<const Body> body);
     // A frame that was made elsewhere.
     void send_frame(ByteView frame) { buffer_.append(frame); }
     // The peer has room for that much more of the stream's body.
@@ -59,7 +59,6 @@ private:
     };
 
     void fill();
-    void send_rest(const Message& message, std::shared_ptr<const Body> body);
 
     Bytes buffer_;
     std::size_t sent_ = 0;

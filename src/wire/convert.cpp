@@ -51,6 +51,13 @@ constexpr std::size_t k_header_frame_bytes = 32;
 
 }  // namespace
 
+Message message_of(Kind kind, std::uint64_t stream) {
+    Message message;
+    message.set_kind(kind);
+    message.set_stream(stream);
+    return message;
+}
+
 Result<void> check_sendable(const Message& message, std::size_t parts) {
     if (parts > limits::k_body_parts_max)
         return fail(Code::limit_exceeded, fmt::format("a value with {} separate buffers cannot be sent; at most {} are allowed: join small arrays into larger ones",

@@ -10,6 +10,9 @@
 
 namespace rh::wire {
 
+// A message of that stream with nothing in it yet.
+Message message_of(Kind kind, std::uint64_t stream);
+
 // Whether a CALL or RESULT with a body of `parts` parts can be sent at all: Code::limit_exceeded or Code::invalid_name, which
 // concern this message alone. A peer that gets it all the same gives up the connection.
 Result<void> check_sendable(const Message& message, std::size_t parts);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/deadline.h"
 #include "worker/exchange.h"
 
 namespace rh::worker {
@@ -76,10 +77,7 @@ void Exchange::announce() {
             message.set_service(running->origin.service);
             message.set_session(running->origin.session);
             message.set_sequence(running->origin.sequence);
-            if (running->origin.deadline) {
-                const auto left = std::chrono::ceil<std::chrono::milliseconds>(*running->origin.deadline - Clock::now()).count();
-                message.set_deadline_ms(static_cast<std::uint64_t>(std::max<std::int64_t>(left, 1)));
-            }
+            if (running->origin.deadline) message.set_deadline_ms(left_ms(*running->origin.deadline));
         }
     }
     rpc::Message& end = messages.emplace_back();

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <unordered_map>
 
+#include "base/deadline.h"
 #include "base/limits.h"
 #include "net/unix.h"
 #include "rpc/blocking_link.h"
@@ -24,8 +25,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using Lock = std::unique_lock<std::mutex>;
-
-constexpr std::uint64_t k_longest_ms = std::uint64_t{10} * 365 * 24 * 3600 * 1000;
 
 // What Host::limit() was told about a service.
 struct Limit {
@@ -512,7 +511,7 @@ Result<void> HostImpl::take_call(rpc::Message& message, Body body) {
     }
     // While it waits already: what is asked or sent right behind the call must find it.
     Origin origin{call.session, message.sequence(), call.service};
-    if (call.deadline_ms != 0) origin.deadline = Clock::now() + std::chrono::milliseconds(std::min<std::uint64_t>(call.deadline_ms, k_longest_ms));
+    if (call.deadline_ms != 0) origin.deadline = due_in(call.deadline_ms);
     exchange_.begin(call.id, call.prefetch, std::move(origin));
     if (message.acknowledged() != 0) exchange_.acknowledge(call.session, message.acknowledged());
     ready_.push_back(std::move(call));
