@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from roundhouse.exceptions import (
         CallCancelled,
         CallTimeout,
+        HostError,
         InternalError,
         InvalidName,
         LaunchError,
@@ -71,6 +72,7 @@ __all__ = [
     "FutureModule",
     "GeneratorModule",
     "Handle",
+    "HostError",
     "Instance",
     "InternalError",
     "InvalidName",

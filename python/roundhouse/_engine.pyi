@@ -3,6 +3,8 @@ from typing import Any, Final, TypeAlias
 
 version: Final[str]
 codes: Final[dict[str, int]]
+# The exception's name for each code.
+code_types: Final[dict[int, str]]
 
 Part: TypeAlias = bytes | bytearray | memoryview
 Raised: TypeAlias = tuple[str, str, str]

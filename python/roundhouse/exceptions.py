@@ -22,6 +22,7 @@ exception that fits it, so that code which never heard of Roundhouse catches it 
     ├── LaunchError                         compute could not be started
     ├── SetupError                          compute is there, its environment could not be made
     ├── ProtocolError                       a peer sent what the protocol does not allow
+    ├── HostError (OSError)                 the operating system of a node refused: no room, no descriptors
     ├── RemoteError                         your code raised something that cannot be rebuilt here
     └── InternalError                       a mistake of ours
 
@@ -51,7 +52,8 @@ class RoundhouseError(Exception):
     """The root of everything that Roundhouse raises of its own accord.
 
     ``message`` says what failed, on which name, and what to try; ``facts`` is a dict of what else is known. Facts are
-    attributes as well: ``error.started`` is ``"no"``, ``"yes"`` or ``"unknown"`` where a call was lost.
+    attributes as well: ``error.started`` says whether the code of the call that failed had begun to run, ``"no"``,
+    ``"yes"``, or ``"unknown"`` where nobody is left who could know.
 
     >>> import roundhouse as rh
     >>> str(rh.RoundhouseError("no such thing"))
@@ -81,9 +83,13 @@ def _rebuild(kind: type[RoundhouseError], message: str, facts: dict[str, Any]) -
     return kind(message, **facts)
 
 
+# What a process wrote stays as it was written, be it a number.
+_WORDS = frozenset(("stderr_tail", "traceback", "type", "name", "service", "run", "old", "new"))
+
+
 def _fact(name: str, value: Any) -> Any:
     """Facts travel as text; the attribute is the number or truth that the text stands for. Seconds have fractions."""
-    if isinstance(value, str):
+    if isinstance(value, str) and name not in _WORDS:
         if name.endswith("_s"):
             try:
                 return float(value)
@@ -108,6 +114,8 @@ class InvalidName(RoundhouseError, ValueError):
     InvalidName
     """
 
+    started: str = "no"
+
 
 class NotFound(RoundhouseError, KeyError):
     """There is no service, object, method or cluster of that name; the message lists those that are there.
@@ -121,6 +129,8 @@ class NotFound(RoundhouseError, KeyError):
     NotFound
     """
 
+    started: str = "no"
+
 
 class NameTaken(RoundhouseError):
     """The name belongs to a service that is in use; ``replace=True`` takes it all the same.
@@ -129,6 +139,8 @@ class NameTaken(RoundhouseError):
     >>> issubclass(rh.NameTaken, rh.RoundhouseError)
     True
     """
+
+    started: str = "no"
 
 
 class WrongArguments(RoundhouseError, TypeError):
@@ -144,6 +156,8 @@ class WrongArguments(RoundhouseError, TypeError):
     ...     print("half(x: float) -> float" in str(error))
     True
     """
+
+    started: str = "no"
 
 
 class NotSerializable(RoundhouseError, TypeError):
@@ -170,6 +184,8 @@ class LimitExceeded(RoundhouseError):
     True
     """
 
+    started: str = "no"
+
 
 class NotAllowed(RoundhouseError, PermissionError):
     """The node refuses this caller, or its socket belongs to another user.
@@ -178,6 +194,8 @@ class NotAllowed(RoundhouseError, PermissionError):
     >>> issubclass(rh.NotAllowed, PermissionError)
     True
     """
+
+    started: str = "no"
 
 
 class Unsupported(RoundhouseError, NotImplementedError):
@@ -190,6 +208,8 @@ class Unsupported(RoundhouseError, NotImplementedError):
     ...     print(type(error).__name__)
     Unsupported
     """
+
+    started: str = "no"
 
 
 class WorkerDied(RoundhouseError):
@@ -288,6 +308,7 @@ class RunConflict(RoundhouseError):
     other arguments (4) (6)
     """
 
+    started: str = "no"
     run: str = ""
     differs: str = ""
     old: str = ""
@@ -368,6 +389,18 @@ class ProtocolError(RoundhouseError):
     """
 
 
+class HostError(RoundhouseError, OSError):
+    """The operating system refused the node something: a full disk, no descriptors. ``errno`` is its number for that.
+
+    >>> import errno, roundhouse as rh
+    >>> try:
+    ...     raise rh.HostError("cannot write /state/store: No space left on device", errno=str(errno.ENOSPC))
+    ... except OSError as error:
+    ...     print(error.errno == errno.ENOSPC, error)
+    True cannot write /state/store: No space left on device
+    """
+
+
 class RemoteError(RoundhouseError):
     """Your code raised an exception that cannot be rebuilt here: ``type``, ``message`` and ``traceback`` are text.
 
@@ -393,45 +426,26 @@ class InternalError(RoundhouseError):
     """
 
 
-# By the engine's names for its codes (src/base/result.h); what is not here is a plain RoundhouseError.
-_BY_CODE: dict[str, type[RoundhouseError]] = {
-    "not_found": NotFound,
-    "invalid_name": InvalidName,
-    "name_taken": NameTaken,
-    "bad_arguments": WrongArguments,
-    "not_serializable": NotSerializable,
-    "limit_exceeded": LimitExceeded,
-    "not_allowed": NotAllowed,
-    "worker_died": WorkerDied,
-    "out_of_memory": OutOfMemory,
-    "node_lost": NodeLost,
-    "cancelled": CallCancelled,
-    "timeout": CallTimeout,
-    "launch_failed": LaunchError,
-    "setup_failed": SetupError,
-    "protocol": ProtocolError,
-    "internal": InternalError,
-    "unsupported": Unsupported,
-    "run_conflict": RunConflict,
-    "damaged": RecordDamaged,
-}
 _by_number: dict[int, type[RoundhouseError]] = {}
+
+
+def _kinds() -> dict[int, type[RoundhouseError]]:
+    """By the engine's numbers; which of these is for which stands in its own table (src/base/result.cpp)."""
+    if not _by_number:
+        from roundhouse import _engine
+
+        _by_number.update({number: globals()[name] for number, name in _engine.code_types.items()})
+    return _by_number
 
 
 def from_engine(code: int, message: str, facts: dict[str, str]) -> RoundhouseError:
     """The exception for one of the engine's errors."""
-    if not _by_number:
-        from roundhouse import _engine
-
-        _by_number.update({_engine.codes[name]: kind for name, kind in _BY_CODE.items()})
-    return _by_number.get(code, RoundhouseError)(message, **facts)
+    return _kinds().get(code, RoundhouseError)(message, **facts)
 
 
 def code_of(error: RoundhouseError) -> int:
     """The engine's code for an exception of ours, for its way back over the wire."""
-    from roundhouse import _engine
-
-    for name, kind in _BY_CODE.items():
+    for code, kind in _kinds().items():
         if type(error) is kind:
-            return _engine.codes[name]
-    return _engine.codes["unknown"]
+            return code
+    return 0  # "unknown"

@@ -2,67 +2,63 @@
 
 #include <cstring>
 #include <fmt/format.h>
+#include <iterator>
 
 namespace rh {
 
-std::string_view code_name(Code code) {
-    switch (code) {
-        case Code::unknown: return "unknown";
-        case Code::not_found: return "not_found";
-        case Code::invalid_name: return "invalid_name";
-        case Code::name_taken: return "name_taken";
-        case Code::bad_arguments: return "bad_arguments";
-        case Code::not_serializable: return "not_serializable";
-        case Code::limit_exceeded: return "limit_exceeded";
-        case Code::not_allowed: return "not_allowed";
-        case Code::worker_died: return "worker_died";
-        case Code::node_lost: return "node_lost";
-        case Code::cancelled: return "cancelled";
-        case Code::timeout: return "timeout";
-        case Code::launch_failed: return "launch_failed";
-        case Code::setup_failed: return "setup_failed";
-        case Code::protocol: return "protocol";
-        case Code::internal: return "internal";
-        case Code::io: return "io";
-        case Code::out_of_memory: return "out_of_memory";
-        case Code::unsupported: return "unsupported";
-        case Code::run_conflict: return "run_conflict";
-        case Code::damaged: return "damaged";
-    }
-    return "unknown";
-}
+namespace {
 
-std::string_view code_type(Code code) {
-    switch (code) {
-        case Code::not_found: return "NotFound";
-        case Code::invalid_name: return "InvalidName";
-        case Code::name_taken: return "NameTaken";
-        case Code::bad_arguments: return "WrongArguments";
-        case Code::not_serializable: return "NotSerializable";
-        case Code::limit_exceeded: return "LimitExceeded";
-        case Code::not_allowed: return "NotAllowed";
-        case Code::worker_died: return "WorkerDied";
-        case Code::node_lost: return "NodeLost";
-        case Code::cancelled: return "CallCancelled";
-        case Code::timeout: return "CallTimeout";
-        case Code::launch_failed: return "LaunchError";
-        case Code::setup_failed: return "SetupError";
-        case Code::protocol: return "ProtocolError";
-        case Code::out_of_memory: return "OutOfMemory";
-        case Code::unsupported: return "Unsupported";
-        case Code::run_conflict: return "RunConflict";
-        case Code::damaged: return "RecordDamaged";
-        case Code::io: return "OSError";
-        case Code::unknown:
-        case Code::internal: return "InternalError";
-    }
-    return "InternalError";
-}
+// All that is fixed about a code. Python, HTTP and the command line read these, so that they cannot disagree.
+struct Row {
+    Code code;
+    std::string_view name;
+    std::string_view type;
+    int http_status;
+    int exit_code;
+};
 
-Code code_from_number(std::uint32_t number) {
-    constexpr auto k_last = static_cast<std::uint32_t>(Code::damaged);
-    return number <= k_last ? static_cast<Code>(number) : Code::unknown;
+constexpr Row k_rows[] = {
+    {Code::unknown, "unknown", "RoundhouseError", 500, 1},
+    {Code::not_found, "not_found", "NotFound", 404, 3},
+    {Code::invalid_name, "invalid_name", "InvalidName", 400, 2},
+    {Code::name_taken, "name_taken", "NameTaken", 409, 1},
+    {Code::bad_arguments, "bad_arguments", "WrongArguments", 422, 2},
+    {Code::not_serializable, "not_serializable", "NotSerializable", 422, 1},
+    {Code::limit_exceeded, "limit_exceeded", "LimitExceeded", 429, 1},
+    {Code::not_allowed, "not_allowed", "NotAllowed", 403, 1},
+    {Code::worker_died, "worker_died", "WorkerDied", 502, 1},
+    {Code::node_lost, "node_lost", "NodeLost", 503, 1},
+    {Code::cancelled, "cancelled", "CallCancelled", 409, 1},
+    {Code::timeout, "timeout", "CallTimeout", 504, 124},
+    {Code::launch_failed, "launch_failed", "LaunchError", 500, 1},
+    {Code::setup_failed, "setup_failed", "SetupError", 500, 1},
+    {Code::protocol, "protocol", "ProtocolError", 400, 1},
+    {Code::internal, "internal", "InternalError", 500, 1},
+    {Code::io, "io", "HostError", 500, 1},
+    {Code::out_of_memory, "out_of_memory", "OutOfMemory", 502, 1},
+    {Code::unsupported, "unsupported", "Unsupported", 501, 1},
+    {Code::run_conflict, "run_conflict", "RunConflict", 409, 1},
+    {Code::damaged, "damaged", "RecordDamaged", 500, 1},
+};
+
+constexpr bool each_stands_at_its_number() {
+    for (std::size_t at = 0; at < std::size(k_rows); ++at) {
+        if (static_cast<std::size_t>(k_rows[at].code) != at) return false;
+    }
+    return true;
 }
+static_assert(each_stands_at_its_number());
+
+const Row& row_of(Code code) { return k_rows[static_cast<std::size_t>(code_from_number(static_cast<std::uint32_t>(code)))]; }
+
+}  // namespace
+
+std::string_view code_name(Code code) { return row_of(code).name; }
+std::string_view code_type(Code code) { return row_of(code).type; }
+int code_http_status(Code code) { return row_of(code).http_status; }
+int code_exit(Code code) { return row_of(code).exit_code; }
+
+Code code_from_number(std::uint32_t number) { return number < std::size(k_rows) ? static_cast<Code>(number) : Code::unknown; }
 
 std::string_view Error::fact(std::string_view key) const {
     for (const auto& [name, value] : context) {

@@ -1,8 +1,8 @@
 #pragma once
 
 // Expected failures as values. A function that may fail for a reason the caller can act on returns Result<T>; the
-// user's own exception is a result, not an Error, and a bug goes to base/bug.h. Codes are sent over the wire and mapped
-// to Python exceptions and HTTP statuses, so they are never renumbered.
+// user's own exception is a result, not an Error, and a bug goes to base/bug.h. Codes are sent over the wire, so they are never
+// renumbered; what Python, HTTP and the command line make of each is one table (result.cpp).
 
 #include <cstdint>
 #include <initializer_list>
@@ -40,8 +40,11 @@ enum class Code : std::uint16_t {  // never renumber
 
 // The stable lower-case word for a code, as JSON and log lines show it.
 std::string_view code_name(Code code);
-// What an error of that code is called where errors have types: "NotFound", as over HTTP and on the command line.
+// What an error of that code is called where errors have types: Python's exception, and the "type" of HTTP and the command line.
 std::string_view code_type(Code code);
+// What HTTP answers and how the command line ends, unless something else about the error says otherwise.
+int code_http_status(Code code);
+int code_exit(Code code);
 // The inverse for numbers off the wire: anything this build does not know is Code::unknown.
 Code code_from_number(std::uint32_t number);
 

@@ -23,8 +23,24 @@ TEST(Code, EachHasAWordAndANumberThatComesBack) {
     EXPECT_EQ(code_from_number(0xffffffff), Code::unknown);
     EXPECT_EQ(code_type(Code::not_found), "NotFound");
     EXPECT_EQ(code_type(Code::protocol), "ProtocolError");
-    EXPECT_EQ(code_type(static_cast<Code>(999)), "InternalError");
+    EXPECT_EQ(code_type(static_cast<Code>(999)), "RoundhouseError");
     EXPECT_EQ(code_name(static_cast<Code>(999)), "unknown");
+}
+
+TEST(Code, EachHasATypeAStatusAndAnExitCode) {
+    std::set<std::string_view> types;
+    for (std::uint16_t number = 0; number <= static_cast<std::uint16_t>(Code::damaged); ++number) {
+        const auto code = static_cast<Code>(number);
+        types.insert(code_type(code));
+        EXPECT_GE(code_http_status(code), 400);
+        EXPECT_LT(code_http_status(code), 600);
+        EXPECT_NE(code_exit(code), 0);
+        EXPECT_LT(code_exit(code), 126);
+    }
+    EXPECT_EQ(types.size(), 21u);  // an error can be told by its type alone
+    EXPECT_EQ(code_http_status(Code::out_of_memory), 502);
+    EXPECT_EQ(code_http_status(static_cast<Code>(999)), 500);
+    EXPECT_EQ(code_exit(Code::timeout), 124);
 }
 
 TEST(Code, NumbersAreThoseOnTheWire) {

@@ -25,12 +25,16 @@ void bind_errors(nb::module_& module) {
     module.attr("EngineError") = nb::borrow(engine_error_type);
 
     nb::dict codes;
+    nb::dict types;
     // The number after the last known one reads as `unknown` again, which ends the table.
     for (std::uint32_t number = 0; number == 0 || code_from_number(number) != Code::unknown; ++number) {
         const std::string_view name = code_name(code_from_number(number));
         codes[nb::str(name.data(), name.size())] = number;
+        const std::string_view type = code_type(code_from_number(number));
+        types[nb::int_(number)] = nb::str(type.data(), type.size());
     }
     module.attr("codes") = codes;
+    module.attr("code_types") = types;
 }
 
 void raise(const Error& error) {

@@ -160,17 +160,12 @@ Error interrupted_error(int signal) { return Error(Code::cancelled, "interrupted
 
 Exit exit_of(const Error& error) {
     if (!error.fact("raised").empty()) return Exit::raised;
-    switch (error.code) {
-        case Code::not_found: return Exit::not_found;
-        case Code::bad_arguments:
-        case Code::invalid_name: return Exit::usage;
-        case Code::timeout: return Exit::timeout;
-        case Code::cancelled:
-            if (error.fact("signal") == std::to_string(SIGPIPE)) return Exit::closed;
-            if (error.fact("signal") == std::to_string(SIGTERM)) return Exit::terminated;
-            return error.fact("signal").empty() ? Exit::failed : Exit::interrupted;
-        default: return Exit::failed;
+    if (error.code == Code::cancelled) {
+        if (error.fact("signal") == std::to_string(SIGPIPE)) return Exit::closed;
+        if (error.fact("signal") == std::to_string(SIGTERM)) return Exit::terminated;
+        if (!error.fact("signal").empty()) return Exit::interrupted;
     }
+    return static_cast<Exit>(code_exit(error.code));
 }
 
 }  // namespace rh::cli

@@ -13,31 +13,9 @@ Refusal Refusal::broken(int status, std::string message) {
 }
 
 int status_of(const Error& error) {
-    switch (error.code) {
-        case Code::protocol:
-        case Code::invalid_name: return 400;
-        case Code::not_allowed: return 403;
-        case Code::not_found: return 404;
-        case Code::name_taken:
-        case Code::run_conflict:
-        case Code::cancelled: return 409;
-        // A value that was returned, and that the caller's Accept has no form for.
-        case Code::not_serializable: return error.fact("of") == "result" ? 406 : 422;
-        case Code::bad_arguments: return 422;
-        case Code::limit_exceeded: return 429;
-        case Code::unsupported: return 501;
-        case Code::worker_died:
-        case Code::out_of_memory: return 502;
-        case Code::node_lost: return 503;
-        case Code::timeout: return 504;
-        case Code::unknown:
-        case Code::damaged:
-        case Code::launch_failed:
-        case Code::setup_failed:
-        case Code::internal:
-        case Code::io: return 500;
-    }
-    return 500;
+    // A value that was returned, and that the caller's Accept has no form for.
+    if (error.code == Code::not_serializable && error.fact("of") == "result") return 406;
+    return code_http_status(error.code);
 }
 
 std::string_view reason_of(int status) {

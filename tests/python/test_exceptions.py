@@ -2,14 +2,53 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import roundhouse as rh
-from roundhouse import _raised, exceptions
+from roundhouse import _engine, _raised, exceptions
 
 KINDS = [kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, rh.RoundhouseError)]
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_tree_is_that_of_the_engines_one_table() -> None:
+    assert set(_engine.code_types) == set(_engine.codes.values())
+    # What user code raised is no code of the engine's.
+    assert set(_engine.code_types.values()) == {kind.__name__ for kind in KINDS} - {"RemoteError"}
+    for code, name in _engine.code_types.items():
+        error = exceptions.from_engine(code, "what failed", {"started": "no"})
+        assert (type(error).__name__, error.started) == (name, "no")
+        assert exceptions.code_of(error) == code
+    # A code that only a newer engine knows.
+    assert type(exceptions.from_engine(9999, "new", {})) is rh.RoundhouseError
+
+
+def test_http_and_the_command_line_say_what_the_table_says() -> None:
+    source = (ROOT / "src/base/result.cpp").read_text()
+    table = re.findall(r'\{Code::\w+, "(\w+)", "\w+", (\d+), (\d+)\}', source)
+    assert {word for word, _, _ in table} == set(_engine.codes)
+    page = (ROOT / "protocol/http.md").read_text()
+    rows = re.findall(r"^\| ([\d, ]+) \| (.+) \|$", page.partition("## Errors")[2].partition("\n## ")[0], re.MULTILINE)
+    documented = {
+        (word, status)
+        for statuses, words in rows
+        for status in statuses.split(", ")
+        for word in re.findall(r"`(\w+)`", words)
+    }
+    for word, status, exit_code in table:
+        assert (word, status) in documented, f"protocol/http.md does not say that {word} is {status}"
+        assert f"\n| {exit_code} | " in (ROOT / "docs/cli.md").read_text()
+
+
+def test_what_a_process_wrote_stays_text() -> None:
+    error = rh.OutOfMemory("gone", stderr_tail="3", limit="5", growth_s="2.5")
+    assert (error.stderr_tail, error.limit, error.growth_s) == ("3", 5, 2.5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
