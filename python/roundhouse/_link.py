@@ -8,7 +8,7 @@ from _thread import allocate_lock
 
 from roundhouse import _context, _engine, _json, _raised, _serialize
 from roundhouse._screen import Screen
-from roundhouse.exceptions import NodeLost, from_engine
+from roundhouse.exceptions import NodeLost, RoundhouseError, from_engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,11 +33,20 @@ def link_to(cluster_name: str, socket_path: str, token: str = "", pin: str = "")
     return link
 
 
+def raised_there(parts: Sequence[Any], raised: _engine.Raised | None) -> BaseException:
+    """The exception that a call's code let out."""
+    exc = _raised.decode(parts, raised)
+    if isinstance(exc, RoundhouseError):
+        # It may tell of a call that was made there and never began; this one had.
+        exc.started = "yes"
+    return exc
+
+
 def value_of(outcome: _engine.Outcome) -> Any:
     """The value that a call returned, or its exception, raised."""
     kind, encoding, parts, raised = outcome
     if kind:
-        raise _raised.decode(parts, raised)
+        raise raised_there(parts, raised)
     return _serialize.decode(encoding, parts)
 
 
@@ -119,7 +128,7 @@ class Link:
             except _engine.EngineError as again:
                 raise from_engine(again.code, again.message, again.facts) from None
         if kind:
-            raise _raised.decode(answer_parts, raised)
+            raise raised_there(answer_parts, raised)
         return _serialize.decode(answer, answer_parts)
 
     def start(

@@ -186,7 +186,7 @@ public:
                 // The runner catches what user code raises, so this is a cancel that struck in the runner itself, or a
                 // bug.
                 if (!end_cancelled(call.id)) throw;
-                return Outcome::failed(Error(Code::cancelled, "the call was cancelled"));
+                return Outcome::failed(Error(Code::cancelled, "the call was cancelled").with("started", "yes"));
             }
             if (result.is_none()) {
                 canceller_.detach(call.id);
@@ -288,7 +288,7 @@ public:
         std::optional<Result<std::unique_ptr<worker::Host>>> connected;
         {
             const WithoutGil released;
-            connected = worker::Host::connect({socket_path, worker_id, language}, *runner_);
+            connected = worker::Host::connect({.socket_path = socket_path, .worker_id = worker_id, .language = language, .begun_path = shm::begun_path_of_this_worker()}, *runner_);
         }
         host_ = unwrap(std::move(*connected));
     }

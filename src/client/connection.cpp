@@ -117,7 +117,7 @@ Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::sha
         up_wake_.wait(lock, [&] { return !down_ || lost_; });
         if (lost_) return fail(Error(why_lost_.code, why_lost_.message).with("started", "no"));
         if (calls_.size() >= limits::k_calls_per_connection_max)
-            return fail(Code::limit_exceeded, fmt::format("{} calls are outstanding on this connection, the most that are allowed: wait for some of them", calls_.size()));
+            return fail(Error(Code::limit_exceeded, fmt::format("{} calls are outstanding on this connection, the most that are allowed: wait for some of them", calls_.size())).with("started", "no"));
         const bool observed = observer != nullptr;
         call = std::make_shared<Pending>(shared_from_this(), next_stream_++, std::move(observer), request.prefetch);
         std::size_t bytes = 0;
@@ -126,6 +126,7 @@ Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::sha
         if (request.deadline_ms != 0) call->due_ = due_in(request.deadline_ms);
         call->for_node_ = request.service == k_node_service;
         acknowledged = has_all_up_to(call->stream_);
+        call->sent_ = !call->sending_;
         calls_.emplace(call->stream_, call);
         if (observed && ++observed_ == 1) background_wake_.notify_one();
     }
@@ -257,7 +258,7 @@ void Pending::abandon(Error error) {
     // The worker aborts a result that is on its way; one that comes all the same is received and thrown away.
     cancel(false);
     std::unique_lock lock(connection_->mutex_);
-    if (!done_) connection_->finish(lock, *this, Outcome::failed(std::move(error)));
+    if (!done_) connection_->finish(lock, *this, Outcome::failed(Connection::lost_call(std::move(error), *this)));
     // One who waits for this very call may be the one who reads, and would go on until something comes.
     const bool nudge = connection_->reading_ && !(waiters_.empty() && senders_.empty());
     lock.unlock();
@@ -351,6 +352,14 @@ void Connection::finish(std::unique_lock<std::mutex>& lock, Pending& call, Outco
     lock.lock();
 }
 
+Error Connection::lost_call(Error why, const Pending& call) {
+    const bool has_begun = call.output_number_ != 0 || call.item_number_ != 0;
+    if (call.sent_ && !has_begun) return why;
+    std::erase_if(why.context, [](const auto& fact) { return fact.first == "started"; });
+    // Of a call that is not whole the daemon throws away what it has.
+    return std::move(why).with("started", has_begun ? "yes" : "no");
+}
+
 void Connection::lose(const Error& why) {
     link_->shutdown();
     std::unique_lock lock(mutex_);
@@ -360,7 +369,7 @@ void Connection::lose(const Error& why) {
     up_wake_.notify_all();
     while (!calls_.empty()) {
         const std::shared_ptr<Pending> call = calls_.begin()->second;
-        finish(lock, *call, Outcome::failed(why));
+        finish(lock, *call, Outcome::failed(lost_call(why, *call)));
     }
     poke(followers_);
     background_wake_.notify_one();

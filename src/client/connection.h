@@ -74,6 +74,8 @@ private:
     void hand_over();
     // For good: every call ends.
     void lose(const Error& why);
+    // With what is known here about whether the call had begun, where the node can say nothing any more.
+    static Error lost_call(Error why, const Pending& call);
     // connection_resume.cpp
     // The connection broke: it is made anew where the node does that, and otherwise lost.
     void broke(const Error& why);
@@ -186,6 +188,7 @@ private:
     std::uint64_t ungranted_cost_ = 0;  // of those that were taken
     bool asked_ = false;                // prefetch 0: for the first
     std::map<std::uint32_t, Source> sources_;
+    bool sent_ = true;                           // all of the call has left this process
     bool sending_ = false;                       // an item, or the call's own large body: nothing may follow yet
     std::vector<Connection::Waiting*> senders_;  // threads that send items
     Outcome outcome_;

@@ -189,6 +189,7 @@ void Connection::on_sent(std::uint64_t stream) {
     const std::shared_ptr<Pending> call = find(stream);
     if (call == nullptr) return;
     call->sending_ = false;
+    call->sent_ = true;
     poke(call->senders_);
 }
 

@@ -10,6 +10,7 @@
 #include "isolate/monitor.h"
 #include "process/node_folder.h"
 #include "process/spawn.h"
+#include "shm/begun.h"
 #include "store/checksum.h"
 
 namespace rh::daemon {
@@ -34,7 +35,8 @@ namespace {
 
 // What a worker's place is told by, which one that deploys from inside a worker must not pass on.
 bool is_mark(std::string_view variable) {
-    return variable == "ROUNDHOUSE_SOCKET" || variable == "ROUNDHOUSE_WORKER" || variable == "ROUNDHOUSE_CLUSTER" || variable == "ROUNDHOUSE_NODE";
+    return variable == "ROUNDHOUSE_SOCKET" || variable == "ROUNDHOUSE_WORKER" || variable == "ROUNDHOUSE_CLUSTER" || variable == "ROUNDHOUSE_NODE" ||
+           variable == shm::k_begun_variable;
 }
 
 Result<Amounts> amounts_of(const Json& request) {

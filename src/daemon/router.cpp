@@ -139,7 +139,7 @@ void Router::open(Caller& client, rpc::Message& message, ByteView body) {
     if (service.dead) {
         Error error = *service.dead;
         error.message = fmt::format("the service \"{}\" is gone: {}; deploy it again", service.name, error.message);
-        return refuse(client, message, std::move(error).with("started", "no"));
+        return refuse(client, message, std::move(error).with("gone", "True"));
     }
     Worker* const chosen = service.workers.size() == 1 ? service.workers.front().get() : service.pick();
     if (chosen == nullptr || !chosen->takes_calls())
@@ -155,6 +155,7 @@ void Router::open(Caller& client, rpc::Message& message, ByteView body) {
                                                                                worker.parking->calls, service.name)).with("started", "no"));
     if (client.targets.count(message.stream()) != 0) return refuse(client, message, Error(Code::protocol, "that stream is open already"));
     const std::uint64_t stream = worker.next_stream++;
+    if (stream >= worker.next_look) note_begun(worker);
     Route& route = worker.routes[stream];
     route.client = &client;
     route.client_stream = message.stream();
@@ -176,7 +177,10 @@ void Router::open(Caller& client, rpc::Message& message, ByteView body) {
     pass(worker, stream, route, message, body);
 }
 
-void Router::refuse(Caller& client, const rpc::Message& message, Error error) { client.answer(message.stream(), Outcome::failed(std::move(error))); }
+void Router::refuse(Caller& client, const rpc::Message& message, Error error) {
+    if (error.fact("started").empty()) error.context.emplace_back("started", "no");
+    client.answer(message.stream(), Outcome::failed(std::move(error)));
+}
 
 void Router::pass(Worker& worker, std::uint64_t stream, Route& route, rpc::Message& message, ByteView body) {
     message.set_stream(stream);
@@ -311,7 +315,10 @@ bool Router::note_from_worker(Worker& worker, std::uint64_t stream, Route& route
                 return false;
             }
             route.result_bytes_left = *whole - body.size();
-            if (message.kind() == wire::ITEM) return true;
+            if (message.kind() == wire::ITEM) {
+                route.has_begun = true;
+                return true;
+            }
             if (worker.memory != nullptr) tell_of_memory(worker, route, message);
             route.result_begun = true;
             if (route.expired && route.client != nullptr) {
@@ -337,7 +344,7 @@ bool Router::note_from_worker(Worker& worker, std::uint64_t stream, Route& route
             route.result_bytes_left = 0;
             return true;
         case wire::OUTPUT:
-            route.has_printed = true;
+            route.has_begun = true;
             if (route.siblings != nullptr) route.printed_bytes += body.size();
             if (message.channel() == wire::STDERR) worker.remember_errors(as_text(body));
             return true;
@@ -365,7 +372,6 @@ std::size_t Router::deliver(Worker& worker, Channel channel, std::string_view te
     if (route.client == nullptr || route.parked) return text.size();
     if (route.followed_bytes + text.size() > limits::k_output_window_bytes) return 0;
     route.followed_bytes += text.size();
-    route.has_printed = true;
     rpc::Message message;
     message.set_kind(wire::OUTPUT);
     message.set_stream(route.client_stream);

@@ -96,6 +96,8 @@ private:
     bool note_from_client(Worker& worker, std::uint64_t stream, Route& route, rpc::Message& message, ByteView body);
     bool note_from_worker(Worker& worker, std::uint64_t stream, Route& route, rpc::Message& message, ByteView body);
     void finish(Worker& worker, std::uint64_t stream, Route& route);
+    // Which of its calls have begun, as it marked them; for those that are under way.
+    static void note_begun(Worker& worker);
     static void tell_worker(Worker& worker, std::uint64_t stream, wire::Kind kind, bool kill = false);
     void close(Worker& worker, std::uint64_t stream);
     // Calls of the daemon's own for one stream (Siblings): the room that its client has made goes to whose output it took.
@@ -115,7 +117,7 @@ private:
     // Asks the worker to stop the call, and sees to what happens if it does not.
     void cancel(Worker& worker, std::uint64_t stream, Route& route);
     // The client is answered; the route stays until the worker has ended the call.
-    void release(Worker& worker, Route& route);
+    void release(Worker& worker, std::uint64_t stream, Route& route);
     void give_up(Worker& worker, std::uint64_t stream, Route& route);
     void kill(Worker& worker, std::uint64_t stream, Route& route);
     static bool matters(const Route& route);

@@ -6,11 +6,26 @@
 #include "base/deadline.h"
 #include "base/limits.h"
 #include "daemon/router.h"
+#include "shm/begun.h"
 #include "wire/convert.h"
 
 namespace rh::daemon {
 
 using Clock = Deadlines::Clock;
+
+namespace {
+
+bool has_surely_begun(const Route& route) { return route.has_begun || route.result_begun; }
+
+// Of a call whose worker is gone and left these marks.
+std::string_view had_started(const Route& route, shm::Begun marked) {
+    if (has_surely_begun(route)) return "yes";
+    // The worker was not told of it, or not of all of it.
+    if (route.parked || (route.call_bytes_left != 0 && !route.sends_items)) return "no";
+    return marked == shm::Begun::yes ? "yes" : marked == shm::Begun::no ? "no" : "unknown";
+}
+
+}  // namespace
 
 void Router::tell_worker(Worker& worker, std::uint64_t stream, wire::Kind kind, bool kill) {
     if (worker.connection == nullptr) return;
@@ -103,7 +118,7 @@ void Router::on_due(Worker& worker, std::uint64_t stream) {
     }
     // It was asked to stop, and the grace is over.
     if (!route.result_begun && (route.kill || is_alone(worker, route))) return kill(worker, stream, route);
-    release(worker, route);
+    release(worker, stream, route);
 }
 
 void Router::cancel(Worker& worker, std::uint64_t stream, Route& route) {
@@ -129,10 +144,19 @@ bool Router::is_alone(const Worker& worker, const Route& route) const {
     });
 }
 
-void Router::release(Worker& worker, Route& route) {
+void Router::note_begun(Worker& worker) {
+    worker.next_look = worker.next_stream + shm::BegunMarks::k_slots / 2;
+    if (worker.routes.empty()) return;
+    const shm::BegunCopy marks = shm::BegunCopy::read(worker.begun_path);
+    for (auto& [stream, route] : worker.routes) route.has_begun = route.has_begun || marks.of(stream) == shm::Begun::yes;
+}
+
+void Router::release(Worker& worker, std::uint64_t stream, Route& route) {
     if (route.reply != nullptr) route.reply->released = true;
     const bool running = !route.result_begun;
-    answer(route, why_over(route, running).with("started", "yes"));
+    // One that has not begun yet may still do so, before the worker gets to its cancel.
+    const bool begun = has_surely_begun(route) || shm::BegunCopy::read(worker.begun_path).of(stream) == shm::Begun::yes;
+    answer(route, why_over(route, running).with("started", begun ? "yes" : "unknown"));
     if (worker.retired && is_idle(worker)) on_idle_(worker);
 }
 
@@ -200,11 +224,13 @@ void Router::drop_worker(Worker& worker, const Error& why) {
     note_death();
     drop_resuming(nullptr, &worker);
     follower_->catch_up();
+    const shm::BegunCopy marks = worker.routes.empty() ? shm::BegunCopy() : shm::BegunCopy::read(worker.begun_path);
     while (!worker.routes.empty()) {
         const auto first = worker.routes.begin();
         const Route& route = first->second;
+        const std::string_view started = had_started(route, marks.of(first->first));
         if (first->first == worker.killed_for) {
-            fail_route(worker, first->first, why_over(route, false).with("started", "yes"));
+            fail_route(worker, first->first, why_over(route, false).with("started", std::string(started)));
             continue;
         }
         Error error = why;
@@ -213,8 +239,7 @@ void Router::drop_worker(Worker& worker, const Error& why) {
             error.message = fmt::format("\"{}\": {}", route.service->name, error.message);
             error.context.emplace_back("service", route.service->name);
         }
-        // What printed had begun; what waited had not; of the others only the worker knew.
-        error.context.emplace_back("started", route.parked ? "no" : route.has_printed || route.result_begun ? "yes" : "unknown");
+        error.context.emplace_back("started", started);
         fail_route(worker, first->first, std::move(error));
     }
 }

@@ -62,7 +62,7 @@ struct Route {
     std::uint64_t result_bytes_left = 0;  // and from the worker
     bool sends_items = false;  // the client's open body is an item's, so the call itself was whole
     bool result_begun = false;
-    bool has_printed = false;
+    bool has_begun = false;  // known for sure; what is not may still stand in the worker's marks
     bool kill = false;       // the worker may be ended for its sake
     bool expired = false;    // its deadline has passed
     bool cancelled = false;  // the worker was asked to stop it
@@ -98,6 +98,7 @@ public:
     std::string language;
     std::string stderr_path;
     std::string stdout_path;
+    std::string begun_path;     // where it marks which calls have begun (shm/begun.h)
     std::string recent_errors;  // the last that its calls printed to stderr, which never reached the file
     const std::chrono::steady_clock::time_point started_at = std::chrono::steady_clock::now();
     Connection* connection = nullptr;  // null before its hello and after its end
@@ -116,6 +117,7 @@ public:
     std::unique_ptr<Parking> parking;  // while calls wait for it, or for its successor
     std::unordered_map<std::uint64_t, Route> routes;
     std::uint64_t next_stream = 1;
+    std::uint64_t next_look = 0;  // the stream before which its marks are read, so that those of long calls are not overwritten
 
     void remember_errors(std::string_view text);
     bool takes_calls() const { return connection != nullptr || parking != nullptr; }

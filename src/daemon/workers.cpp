@@ -1,5 +1,6 @@
 #include "daemon/workers.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fmt/format.h>
@@ -9,6 +10,7 @@
 #include "base/ids.h"
 #include "base/limits.h"
 #include "net/unix.h"
+#include "shm/begun.h"
 
 namespace rh::daemon {
 
@@ -16,13 +18,15 @@ using net::asio::awaitable;
 
 namespace {
 
-// What crashed workers printed is kept for whoever comes to look, but not for ever.
-void remove_old_logs(const std::string& folder) {
+// What crashed workers printed is kept for whoever comes to look, but not for ever. A worker that lives may have been quiet for long.
+void remove_old_logs(const std::string& folder, const std::vector<Workers::Left>& living) {
     namespace fs = std::filesystem;
     const auto oldest = fs::file_time_type::clock::now() - limits::k_log_age_max;
     std::error_code ignored;
     for (const fs::directory_entry& entry : fs::directory_iterator(folder, ignored)) {
-        if (entry.last_write_time(ignored) < oldest) fs::remove(entry.path(), ignored);
+        const std::string name = entry.path().filename();
+        const bool lives = std::any_of(living.begin(), living.end(), [&](const Workers::Left& left) { return name.starts_with(left.start.id + "."); });
+        if (!lives && entry.last_write_time(ignored) < oldest) fs::remove(entry.path(), ignored);
     }
 }
 
@@ -41,7 +45,6 @@ Workers::Workers(const net::asio::any_io_executor& executor, int keeper_fd, std:
       memory_enforcer_(told_by_keeper()),
       tasks_(executor) {
     ::mkdir(folder_.c_str(), 0700);
-    remove_old_logs(folder_);
 }
 
 awaitable<void> Workers::run() {
@@ -68,12 +71,16 @@ awaitable<void> Workers::run() {
 
 std::string Workers::new_id() { return random_hex(6); }
 
+std::string Workers::begun_path_of(const std::string& id) const { return fmt::format("{}/{}.begun", folder_, id); }
+
 Result<std::shared_ptr<Worker>> Workers::start(std::string id, Command command) {
     if (by_id_.size() >= limits::k_workers_max)
         return fail(Code::limit_exceeded, fmt::format("{} workers run on this node, the most that are allowed: delete services that are not needed", by_id_.size()));
     auto worker = std::make_shared<Worker>(executor_, std::move(id));
     worker->stdout_path = fmt::format("{}/{}.out", folder_, worker->id);
     worker->stderr_path = fmt::format("{}/{}.err", folder_, worker->id);
+    worker->begun_path = begun_path_of(worker->id);
+    command.env.push_back(fmt::format("{}={}", shm::k_begun_variable, worker->begun_path));
     process::Start start{worker->id, std::move(command.argv), std::move(command.env), std::move(command.cwd), worker->stdout_path, worker->stderr_path, std::move(command.cpus), command.memory_bytes};
     RH_TRY_VOID(process::check_start(start));
     by_id_.emplace(worker->id, worker);
@@ -138,6 +145,7 @@ void Workers::on_keeper(process::KeeperMessage message) {
 void Workers::tell_inventory() {
     std::vector<Left> all;
     for (auto& [id, left] : std::exchange(left_, {})) all.push_back(std::move(left));
+    remove_old_logs(folder_, all);
     if (on_inventory_) on_inventory_(std::move(all));
 }
 
@@ -147,6 +155,7 @@ std::shared_ptr<Worker> Workers::adopt(const Left& left) {
     worker->pid = left.pid;
     worker->stdout_path = left.start.stdout_path;
     worker->stderr_path = left.start.stderr_path;
+    worker->begun_path = begun_path_of(worker->id);
     return worker;
 }
 
@@ -156,6 +165,7 @@ void Workers::end(const std::string& id, Error why) {
     by_id_.erase(id);
     worker->end = std::move(why);
     on_end_(*worker);
+    ::unlink(worker->begun_path.c_str());
     // What a worker printed is kept where its end needs explaining.
     if (worker->stopping) {
         ::unlink(worker->stdout_path.c_str());

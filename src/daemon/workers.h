@@ -79,6 +79,7 @@ private:
     void tell(const process::KeeperMessage& message);
     void on_keeper(process::KeeperMessage message);
     void tell_inventory();
+    std::string begun_path_of(const std::string& id) const;
     void end(const std::string& id, Error why);
     net::asio::awaitable<void> write_later();
 

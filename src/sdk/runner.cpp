@@ -91,7 +91,7 @@ std::string names_of(const Named& named) {
 
 Result<void> CppRunner::serve(const std::string& socket, const std::string& worker_id) {
     worker_id_ = worker_id;
-    RH_TRY(host_, worker::Host::connect({socket, worker_id, "c++"}, *this));
+    RH_TRY(host_, worker::Host::connect({.socket_path = socket, .worker_id = worker_id, .language = "c++", .begun_path = shm::begun_path_of_this_worker()}, *this));
     return host_->serve();
 }
 

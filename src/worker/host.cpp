@@ -90,6 +90,7 @@ private:
     Runner& runner_;
     std::atomic<bool> stopping_{false};
     std::unique_ptr<rpc::BlockingLink> link_;
+    shm::BegunMarks begun_;
     Exchange exchange_;
 
     std::mutex mutex_;
@@ -122,6 +123,8 @@ private:
 };
 
 Result<void> HostImpl::open() {
+    // Without it callers hear "unknown" where they might have heard more, which is no reason not to work.
+    if (!options_.begun_path.empty()) static_cast<void>(begun_.open(options_.begun_path));
     RH_TRY(Fd socket, net::connect_unix(options_.socket_path));
     rpc::Message first = hello();
     for (const std::string& service : runner_.services()) first.mutable_hello()->add_services(service);
@@ -304,6 +307,7 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     const std::uint64_t id = call.id;
     call.exchange = &exchange_;
     call.unbegun = &unbegun_;
+    call.begun = &begun_;
     unbegun_.fetch_add(1);
     std::optional<Outcome> outcome = runner_.run(call);
     call.has_begun();

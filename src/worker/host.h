@@ -19,6 +19,7 @@
 #include "base/body.h"
 #include "base/limits.h"
 #include "base/result.h"
+#include "shm/begun.h"
 #include "worker/exchange.h"
 
 namespace rh::worker {
@@ -35,11 +36,15 @@ struct Incoming {
     Body body;
 
     // Told by the runner once it has what only one thread can have, such as Python's lock. Until then another thread would only
-    // compete for it, and none begins a call.
+    // compete for it, and none begins a call. Whoever comes after the worker's death sees from then on that the call had begun.
     void has_begun() {
-        if (std::atomic<int>* const count = std::exchange(unbegun, nullptr)) count->fetch_sub(1);
+        std::atomic<int>* const count = std::exchange(unbegun, nullptr);
+        if (count == nullptr) return;
+        count->fetch_sub(1);
+        if (begun != nullptr) begun->mark(id);
     }
     std::atomic<int>* unbegun = nullptr;
+    shm::BegunMarks* begun = nullptr;
 
     // Whether its caller has given it up already. A cancel may come before run() has got as far as Runner::cancel() can
     // find it, so run() asks once after that point.
@@ -77,6 +82,7 @@ public:
         std::string language;  // "python 3.11.2", "c++"
         // How long a daemon that is gone may take to come back, while the calls here go on.
         std::chrono::milliseconds grace = limits::k_resume_grace;
+        std::string begun_path{};  // the file of BegunMarks; empty: none
     };
 
     virtual ~Host() = default;

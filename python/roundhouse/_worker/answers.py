@@ -94,12 +94,15 @@ def not_serializable(what: str, value: Any, error: Exception) -> Refused:
             f"{what} is a {type(value).__name__}, which cannot travel: items are streamed from functions that are "
             "generators themselves. Try: `yield from` it there (`async for` and `yield`, if it is an async one), or "
             "return a list",
+            {"started": "yes"},
         )
     from roundhouse import _blame
     from roundhouse.exceptions import NotSerializable
 
     found = error if isinstance(error, NotSerializable) else _blame.not_serializable(what, value, error)
-    return Refused("not_serializable", found.message, {key: str(fact) for key, fact in found.facts.items()})
+    return Refused(
+        "not_serializable", found.message, {"started": "yes", **{key: str(fact) for key, fact in found.facts.items()}}
+    )
 
 
 def _sendable(text: str) -> str:

@@ -66,7 +66,7 @@ def parts_of(value: Any, what: str, accept: str = "") -> list[Any]:
         "not_serializable",
         f"{what} is {_a(type_name(value))}, which cannot be sent as {accept}. Try: Accept: application/json, "
         "or ask for a reference with remote=true",
-        {"type": type_name(value), "of": "result"},
+        {"type": type_name(value), "of": "result", "started": "yes"},
     )
 
 
@@ -164,7 +164,7 @@ def _refused(error: NoForm) -> Refused:
         "not_serializable",
         f"{error.path} {why}. Try: return numbers, text, lists, dicts, arrays or dataclasses, or ask for a reference "
         "with remote=true",
-        {"type": error.kind, "path": error.path, "of": "result"},
+        {"type": error.kind, "path": error.path, "of": "result", "started": "yes"},
     )
 
 
