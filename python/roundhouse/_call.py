@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any, Generic, TypeVar
 
+    from roundhouse import _retries
     from roundhouse._screen import CallScreen
     from roundhouse._service import Service
 
@@ -62,7 +63,7 @@ class Call(Generic[R]):
         self,
         service: Service,
         method: str,
-        engine_call: _engine.Call,
+        engine_call: _engine.Call | _retries.Trying,
         screen: CallScreen,
         convert: Callable[[Any], Any] | None = None,
     ) -> None:
@@ -216,7 +217,7 @@ class Call(Generic[R]):
                 f"call {self.id} of {self.service}.{self.method} has no result after {timeout} s; it goes on. "
                 "Try: result() with a longer timeout, or cancel()",
                 still_running=True,
-                started="unknown",
+                started="yes" if self._screen.text() else "unknown",
             )
         with _making:
             lock = self._lock

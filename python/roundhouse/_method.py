@@ -119,6 +119,9 @@ class Method(Generic[P, R]):
             remote: bool = ...,
             prefetch: int | None = ...,
             retries: int = ...,
+            backoff: float = ...,
+            retry_on: type[Exception] | tuple[type[Exception], ...] = ...,
+            idempotent: bool = ...,
             run_name: str | None = ...,
             accept_old_code: bool = ...,
             keep_for: float | timedelta | None = ...,
@@ -140,6 +143,11 @@ class Method(Generic[P, R]):
             was lost it is tried anew. RunConflict with other arguments or other code, unless ``replace=True`` (start
             anew) or ``accept_old_code=True``. ``timeout`` is then the run's own; ``keep_for`` (seconds, or a
             timedelta) and ``keep_bytes`` bound how much of it is kept after its end.
+
+            ``retries`` (how often the call may be made again) is for failures of which it is known that the code never
+            began, with ``idempotent=True`` also for those of a worker or node that died while it ran, and for the
+            exceptions named in ``retry_on``. The pause before the next try is ``backoff`` seconds (0.2), then up to
+            twice as long each time; ``timeout`` is for all tries together.
             """
             return Method(self._sent(), self._method, self._options.merged(options))
 

@@ -27,7 +27,13 @@ _FIELDS = {
     "accept_old_code": False,
     "keep_for": None,
     "keep_bytes": None,
+    "retries": 0,
+    "backoff": 0.2,
+    "retry_on": (),
+    "idempotent": False,
 }
+# They say how a call is made again, which only `retries` says that it is.
+_OF_RETRIES = ("backoff", "retry_on", "idempotent")
 
 
 class Options:
@@ -48,6 +54,10 @@ class Options:
     accept_old_code: bool
     keep_for: Any
     keep_bytes: int | None
+    retries: int
+    backoff: float
+    retry_on: type[Exception] | tuple[type[Exception], ...]
+    idempotent: bool
 
     def __init__(self) -> None:
         for field, default in _FIELDS.items():
@@ -61,13 +71,11 @@ class Options:
         for field, value in given.items():
             if field in _FIELDS:
                 setattr(made, field, value)
-            elif field not in ("retries", "save", "run_store"):
+            elif field not in ("save", "run_store"):
                 raise WrongArguments(_unknown(field))
-        if given.get("retries"):
-            raise Unsupported(
-                "retries= belongs to runs, which this version does not have yet. "
-                "Try: catch what the call raises, and call again"
-            )
+        for field in _OF_RETRIES:
+            if field in given and "retries" not in given and not made.retries:
+                raise WrongArguments(f"{field}= says how a call is made again. Try: retries=3 beside it")
         if given.get("run_store") is not None:
             raise Unsupported(
                 "run_store= would keep the run beyond its compute, which this version does not do yet. "
@@ -85,6 +93,10 @@ class Options:
             raise ValueError(f"timeout= is a number of seconds, or None for no deadline, not {timeout!r}")
         if prefetch is not None and (isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0):
             raise ValueError(f"prefetch= is how many items may be under way, 0 or more, not {prefetch!r}")
+        if self.retries or self.backoff != _FIELDS["backoff"] or self.retry_on:
+            from roundhouse import _retries
+
+            _retries.check(self)
 
         if self.run_name is not None and (not isinstance(self.run_name, str) or not self.run_name):
             raise ValueError(f"run_name= is the run's name, a text, not {self.run_name!r}")
@@ -105,7 +117,7 @@ def revive(given: dict[str, Any] | None = None) -> Options:
 def _unknown(field: str) -> str:
     from difflib import get_close_matches
 
-    known = [*_FIELDS, "retries", "run_store"]
+    known = [*_FIELDS, "run_store"]
     close = get_close_matches(field, known, 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f".options() has no option {field!r}; it has {', '.join(known)}.{hint}"

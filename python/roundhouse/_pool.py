@@ -8,8 +8,7 @@ from collections import deque
 from roundhouse import _engine, _replicate, _stubs
 from roundhouse._call import Call
 from roundhouse._options import whole
-from roundhouse._screen import CallScreen
-from roundhouse._service import Service, pumped, result_of
+from roundhouse._service import Service, result_of
 from roundhouse.exceptions import Unsupported
 
 TYPE_CHECKING = False
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from roundhouse._inputs import Inputs
     from roundhouse._options import Options
+    from roundhouse._screen import CallScreen
 
 _LATER_KINDS = ("pytorch", "ray", "dask", "spark", "tensorflow")
 # A dispatcher that has nothing to do for so long ends.
@@ -133,27 +133,25 @@ class PooledService(Service):
             self._next += 1
             return self._replicas[self._next % len(self._replicas)]
 
-    def _start(
-        self, method: str, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any], waited: bool = False
+    def _send(
+        self,
+        method: str,
+        options: Options,
+        parts: list[Any],
+        screen: CallScreen,
+        timeout: float | None,
+        inputs: Inputs | None,
     ) -> Call[Any]:
-        inputs: Inputs | None = None
-        if pumped(args, kwargs):
-            from roundhouse import _inputs
-
-            args, kwargs, inputs = _inputs.taken_apart(args, kwargs, waited)
-        screen = CallScreen(not options.stream_logs)
-        parts = self.parts_of(method, args, kwargs)
-
-        def begin(replica: Service, timeout: float | None) -> _engine.Call:
+        def begin(replica: Service, left: float | None) -> _engine.Call:
             link = replica._link
-            started = link.start(replica.name, method, replica.encoding, parts, screen, timeout, options.kill)
+            started = link.start(replica.name, method, replica.encoding, parts, screen, left, options.kill)
             if inputs is not None:
                 inputs.pump(started)
             return started
 
         with self._lock:
             replica = self._free.popleft() if self._free and not self._waiting else None
-            later = None if replica is not None else _Later(self, begin, screen, options.timeout)
+            later = None if replica is not None else _Later(self, begin, screen, timeout)
             if later is not None:
                 self._waiting.append(later)
         if replica is None:
@@ -161,7 +159,7 @@ class PooledService(Service):
             later.bound()
             return Call(self, method, later, screen)  # type: ignore[arg-type]
         try:
-            started = begin(replica, options.timeout)
+            started = begin(replica, timeout)
         except BaseException:
             self.release(replica)
             raise

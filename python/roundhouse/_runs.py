@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from roundhouse import _retries
     from roundhouse._cluster import Cluster
     from roundhouse._options import Options
     from roundhouse._service import Service
@@ -184,16 +185,23 @@ class RunCall(_Call):
 
     __slots__ = ("run",)
 
-    def __init__(self, service: Service, method: str, started: _engine.Call, screen: CallScreen, run: Run) -> None:
+    def __init__(
+        self, service: Service, method: str, started: _engine.Call | _retries.Trying, screen: CallScreen, run: Run
+    ) -> None:
         super().__init__(service, method, started, screen)
         self.run = run
 
     def cancel(self, kill: bool = False) -> bool:
         """Asks the run to stop, for everybody who looks on. False when it is done already."""
-        return not self.done() and self.run.cancel(kill)
+        if isinstance(self._engine_call, _engine.Call):
+            return not self.done() and self.run.cancel(kill)
+        return super().cancel(kill)
 
     def _abandon(self) -> None:
-        self._engine_call.cancel(False)
+        if isinstance(self._engine_call, _engine.Call):
+            self._engine_call.cancel(False)
+        else:
+            self._engine_call.leave()
 
     def __repr__(self) -> str:
         return f"<Call of run {self.run.name!r}, {self.service}.{self.method} {self.status}>"
@@ -225,12 +233,32 @@ def submit(service: Service, method: str, options: Options, args: tuple[Any, ...
         "keep_bytes": options.keep_bytes,
     }
     link = service._link
-    begun = link.ask_node("run_start", request, service.parts_of(method, args, kwargs))
-    # Of one that has succeeded the result is wanted, not what it printed then.
-    look = {"name": name, "attempt": begun["attempt"], "output": begun["how"] != "stored"}
+    run = Run(service.cluster, name)
+    parts = service.parts_of(method, args, kwargs)
     screen = CallScreen(not options.stream_logs)
-    started = link.start("_node", "run_result", _serialize.JSON, [_json.encode(look)], screen)
-    return RunCall(service, method, started, screen, Run(service.cluster, name))
+
+    def look_on(begun: dict[str, Any]) -> RunCall:
+        # Of one that has succeeded the result is wanted, not what it printed then.
+        look = {"name": name, "attempt": begun["attempt"], "output": begun["how"] != "stored"}
+        started = link.start("_node", "run_result", _serialize.JSON, [_json.encode(look)], screen)
+        return RunCall(service, method, started, screen, run)
+
+    begun = link.ask_node("run_start", request, parts)
+    if not options.retries:
+        return look_on(begun)
+    from roundhouse import _retries
+
+    # Each try is another attempt, which another caller may have begun meanwhile.
+    first = [begun]
+    request["replace"] = False
+
+    def send(left: float | None) -> RunCall:
+        if first:
+            return look_on(first.pop())
+        request["timeout_ms"] = None if left is None else max(1, round(left * 1000))
+        return look_on(link.ask_node("run_start", request, parts))
+
+    return RunCall(service, method, _retries.Trying(service, send, options), screen, run)
 
 
 def call(service: Service, method: str, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

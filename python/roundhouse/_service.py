@@ -13,7 +13,7 @@ from roundhouse.exceptions import RoundhouseError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from roundhouse._cluster import Cluster
@@ -75,6 +75,8 @@ class Service:
             return _awaited(self, method, options, args, kwargs)
         if options.run_async:
             return self.submit(method, options, args, kwargs)
+        if options.retries:
+            return result_of(self._start(method, options, args, kwargs, waited=True))
         return self.call(method, options, args, kwargs)
 
     def call(self, method: str, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -118,6 +120,11 @@ class Service:
         """Starts a generator: the Stream of what it yields."""
         from roundhouse import _inputs, _stream
 
+        if options.retries:
+            raise Unsupported(
+                f"{self.name!r} is a generator, and retries= cannot take back what one has yielded already. "
+                "Try: without it, and begin anew where that is right"
+            )
         prefetch = options.prefetch
         if prefetch is None:
             sends = self.description.get("methods", {}).get(method, {}).get("sends", False)
@@ -144,13 +151,48 @@ class Service:
         if pumped(args, kwargs):
             from roundhouse import _inputs
 
+            if options.retries:
+                raise Unsupported(
+                    f"{self.name}.{method} cannot be tried again with a generator among its arguments, which the "
+                    "first try uses up. Try: pass a list of its items"
+                )
             args, kwargs, inputs = _inputs.taken_apart(args, kwargs, waited)
         screen = CallScreen(not options.stream_logs)
         parts = self.parts_of(method, args, kwargs)
-        started = self._link.start(self.name, method, self.encoding, parts, screen, options.timeout, options.kill)
+        return self._tried(
+            method, options, screen, lambda timeout: self._send(method, options, parts, screen, timeout, inputs)
+        )
+
+    def _send(
+        self,
+        method: str,
+        options: Options,
+        parts: list[Any],
+        screen: CallScreen,
+        timeout: float | None,
+        inputs: Inputs | None,
+    ) -> Call[Any]:
+        started = self._link.start(self.name, method, self.encoding, parts, screen, timeout, options.kill)
         if inputs is not None:
             inputs.pump(started)
         return Call(self, method, started, screen)
+
+    def _tried(
+        self,
+        method: str,
+        options: Options,
+        screen: CallScreen,
+        send: Callable[[float | None], Call[Any]],
+        convert: Callable[[Any], Any] | None = None,
+    ) -> Call[Any]:
+        """The call that `send` makes, within so many seconds; with retries one that stands for as many as it takes."""
+        if not options.retries:
+            call = send(options.timeout)
+            call._convert = convert
+            return call
+        from roundhouse import _retries
+
+        return Call(self, method, _retries.Trying(self, send, options), screen, convert)
 
     def keep(
         self,
@@ -185,8 +227,12 @@ class Service:
         }
         screen = CallScreen(not options.stream_logs)
         parts = [_json.encode(request), *self.parts_of(called, args, kwargs)]
-        started = self._link.start("_node", "create", _serialize.JSON, parts, screen, options.timeout, options.kill)
-        return Call(self, called, started, screen, lambda description: _stubs.stub_of(self.cluster, description))
+
+        def send(timeout: float | None) -> Call[Any]:
+            started = self._link.start("_node", "create", _serialize.JSON, parts, screen, timeout, options.kill)
+            return Call(self, called, started, screen)
+
+        return self._tried(called, options, screen, send, lambda description: _stubs.stub_of(self.cluster, description))
 
     # Arguments.
 

@@ -53,8 +53,6 @@ def test_options_are_checked(add: rh.Function[..., int]) -> None:
         add.options(timeout="3")  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="prefetch="):
         add.options(prefetch=-1)
-    with pytest.raises(rh.Unsupported, match="run"):
-        add.options(retries=2)
     with pytest.raises(ValueError, match="run_name="):
         add.options(run_name=3)  # type: ignore[call-overload]
     with pytest.raises(rh.Unsupported, match="run_store"):

@@ -25,6 +25,7 @@ def mistakes(box: rh.Cluster) -> None:
     fit.submit([1.0], epochs="3")  # wrong
     fit.options(timeout=3)([1.0], epochs="3")  # wrong
     fit.options(timout=3)  # wrong
+    fit.options(retries=3, retry_on="OSError")  # wrong
     fit([1.0]).append(3)  # wrong
     fit.submit([1.0]).get()  # wrong
     rh.function(train).to(box, worker=2)  # wrong
