@@ -141,8 +141,6 @@ class Cluster(Doors, Elsewhere):
         self._follow()
         sizes = self._sizes.for_launch(self.name)
         try:
-            # A connection that is left from before belongs to a daemon that is gone.
-            self._link.close()
             self._locate()
             _engine.up_local(self.name, _daemon_binary(), _UP_SECONDS, **sizes)
         except _engine.EngineError as error:
@@ -569,14 +567,13 @@ def cluster_of(box: Cluster | str) -> Cluster:
 
 
 def _daemon_binary() -> str:
-    packaged = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_bin", "roundhoused")
-    if os.access(packaged, os.X_OK):
-        return packaged
     named = os.environ.get("ROUNDHOUSE_DAEMON", "")
-    if named and os.access(named, os.X_OK):
-        return named
+    packaged = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_bin", "roundhoused")
+    found = named or packaged
+    if os.access(found, os.X_OK):
+        return found
     raise LaunchError(
-        f"there is no roundhoused at {packaged}"
-        + (f", and ROUNDHOUSE_DAEMON={named} cannot be run" if named else "")
-        + ". Try: pip install roundhouse again, or set ROUNDHOUSE_DAEMON to its path"
+        f"ROUNDHOUSE_DAEMON={named} cannot be run. Try: without it, or its right path"
+        if named
+        else f"there is no roundhoused at {packaged}. Try: pip install roundhouse again, or set ROUNDHOUSE_DAEMON to its path"
     )

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <csignal>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "base/deadline.h"
 #include "base/limits.h"
@@ -58,15 +59,21 @@ void Connection::make_anew(std::unique_lock<std::mutex>& lock) {
     const auto give_up = Clock::now() + limits::k_resume_grace;
     bool is_up = false;
     bool refused = false;
+    bool is_another = false;
     Error last = why;
+    const std::string node = link_->node();
     while (!lost_ && !is_up && !refused && Clock::now() < give_up) {
         lock.unlock();
         const Result<rpc::BlockingLink::Unsent> unsent = open_again();
         // A node that answers and will not have this client is not going to change its mind.
-        refused = !unsent && (link_->is_final() || unsent.error().code == Code::not_allowed || node_is_gone());
+        // Nor does one that has taken its place know what became of the calls.
+        is_another = unsent && !node.empty() && link_->node() != node;
+        refused = is_another || (!unsent && (link_->is_final() || unsent.error().code == Code::not_allowed || node_is_gone()));
         if (!unsent) last = unsent.error();
         lock.lock();
-        if (unsent) {
+        if (is_another) {
+            link_->shutdown();
+        } else if (unsent) {
             resume(lock, *unsent);
             is_up = true;
         } else if (!refused) {
@@ -84,9 +91,11 @@ void Connection::make_anew(std::unique_lock<std::mutex>& lock) {
     }
     if (is_up || lost_) return;
     lock.unlock();
-    lose(Error(Code::node_lost, refused ? why.message : fmt::format("{}; the node could not be reached again within {} s: {}", why.message,
-                                                                    std::chrono::duration_cast<std::chrono::seconds>(limits::k_resume_grace).count(), last.message))
-             .with("started", "unknown"));
+    std::string text = why.message;
+    if (is_another) text += "; the node has ended, and another has taken its place";
+    if (!refused)
+        text += fmt::format("; the node could not be reached again within {} s: {}", std::chrono::duration_cast<std::chrono::seconds>(limits::k_resume_grace).count(), last.message);
+    lose(Error(Code::node_lost, std::move(text)).with("started", "unknown"));
     lock.lock();
     down_ = false;
 }
@@ -192,6 +201,8 @@ bool Connection::send_frame_again(std::unique_lock<std::mutex>& lock, const std:
     if (call->frame_.empty() || !decoder.feed(call->frame_.view(), taken)) return false;
     if (call->due_) taken.message.set_deadline_ms(left_ms(*call->due_));
     taken.message.set_attempt(taken.message.attempt() + 1);
+    // Of what the node prints for it only the rest is wanted.
+    if (call->for_node_) taken.message.set_output_number(call->output_number_);
     const std::uint64_t asked = std::exchange(call->items_granted_, 0);  // for the first item of what has not begun
     call->told_items_ = 0;
     lock.unlock();
@@ -203,11 +214,16 @@ bool Connection::send_frame_again(std::unique_lock<std::mutex>& lock, const std:
 }
 
 // What has no effect can be asked again, and so can a start: workers that nobody has deployed to end with their client's connection.
+// A run is found by its name when it is asked for again, unless it is to be made anew.
 bool Connection::only_looks(const Pending& call) {
-    static constexpr std::string_view k_looks[] = {"describe", "status", "processes", "listening", "tokens", "start", "run_get", "run_list"};
+    static constexpr std::string_view k_looks[] = {"describe", "status", "processes", "listening", "tokens", "start", "run_get", "run_list", "run_logs", "run_result"};
     Taken taken;
     wire::FrameDecoder decoder;
     if (call.frame_.empty() || !decoder.feed(call.frame_.view(), taken)) return false;
+    if (taken.message.method() == "run_start" && taken.message.parts_size() != 0) {
+        const auto request = nlohmann::json::parse(as_text(taken.body.view().first(std::min<std::size_t>(taken.message.parts(0), taken.body.size()))), nullptr, false);
+        return request.is_object() && request.value("replace", false) == false;
+    }
     return std::find(std::begin(k_looks), std::end(k_looks), taken.message.method()) != std::end(k_looks);
 }
 

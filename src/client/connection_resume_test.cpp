@@ -28,12 +28,12 @@ protected:
         client = *connecting.get();
     }
 
-    rpc::Message accept() {
+    rpc::Message accept(const std::string& node = "one") {
         peer = node_.accept();
         peer->take_request();
         peer->raw(rpc::upgrade_answer());
         rpc::Message hello = peer->next().message;
-        peer->say_hello(true);
+        peer->say_hello(true, node);
         return hello;
     }
     // The connection breaks, and there is another.
@@ -90,6 +90,18 @@ TEST_F(ResumeTest, ACallIsNamedAndGoesOn) {
     answer.set_stream(stream);
     peer->send_whole(answer, Body::one(Encoding::json, as_byte_view("42")));
     EXPECT_EQ(as_text(outcome_of(*call).body.bytes.view()), "42");
+}
+
+// Whatever that one would say of them: it has not seen these calls, and the one before may have run them.
+TEST_F(ResumeTest, AnotherNodeInItsPlaceIsNotAskedForTheCalls) {
+    const std::shared_ptr<Call> call = start();
+    auto ended = std::async(std::launch::async, [&] { return outcome_of(*call); });
+    peer = nullptr;
+    accept("another");
+    const Outcome outcome = ended.get();
+    EXPECT_EQ(outcome.error.code, Code::node_lost);
+    EXPECT_EQ(outcome.error.fact("started"), "unknown");
+    EXPECT_FALSE(client->alive());
 }
 
 TEST_F(ResumeTest, WhatNeverBeganIsSentOnceMore) {

@@ -2,13 +2,32 @@
 
 #include <unistd.h>
 
+#include <fmt/format.h>
+
 #include "base/limits.h"
+#include "process/text_file.h"
+#include "process/tree.h"
 #include "rpc/handshake.h"
 #include "wire/convert.h"
 
 namespace rh::daemon {
 
 using net::asio::awaitable;
+
+namespace {
+
+// No other keeper on any machine has had it.
+const std::string& node_id() {
+    static const std::string id = [] {
+        const auto keeper = process::read_process(::getppid());
+        std::string boot = process::read_text("/proc/sys/kernel/random/boot_id").value_or("");
+        boot = boot.substr(0, boot.find('\n'));
+        return fmt::format("{}:{}:{}", boot, ::getppid(), keeper ? keeper->start_time : 0);
+    }();
+    return id;
+}
+
+}  // namespace
 
 Connection::Connection(std::unique_ptr<net::Stream> stream, net::Peer peer, Principal principal, Switchboard& switchboard, rpc::Cork& cork,
                        const net::asio::any_io_executor& executor)
@@ -107,6 +126,7 @@ Result<void> Connection::greet(const wire::Hello& hello) {
     about.set_pid(static_cast<std::uint64_t>(::getpid()));
     about.set_software("roundhouse " ROUNDHOUSE_VERSION);
     about.set_keeper_pid(static_cast<std::uint64_t>(::getppid()));
+    about.set_node(node_id());
     rpc::add_features(about);
     link_.send(answer_message);
     return {};

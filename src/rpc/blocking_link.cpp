@@ -365,6 +365,7 @@ Result<void> BlockingLink::on_message(Message& message, Body body) {
         case wire::HELLO:
             greeted_ = true;
             keeper_pid_ = message.hello().keeper_pid();
+            node_ = message.hello().node();
             resumes_ = can_resume(message.hello());
             return check_features(message.hello());
         case wire::GOODBYE:

@@ -64,6 +64,8 @@ public:
     void say_goodbye();
     // What the node's HELLO said of its keeper; 0: nothing.
     std::uint64_t keeper_pid() const { return keeper_pid_; }
+    // Which node it is that greeted last; empty: it does not say.
+    const std::string& node() const { return node_; }
     // Whether the node goes on with calls whose connection was lost.
     bool peer_resumes() const { return resumes_; }
 
@@ -124,6 +126,7 @@ private:
     bool greeted_ = false;  // the peer's HELLO came
     bool open_ = false;     // open() has returned: from here on the Receiver may be called
     std::uint64_t keeper_pid_ = 0;
+    std::string node_;
     bool resumes_ = false;
     std::atomic<bool> final_{false};
     std::atomic<std::uint64_t> generation_{0};

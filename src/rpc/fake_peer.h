@@ -61,10 +61,11 @@ public:
         return head;
     }
     // As a node that goes on with nothing whose connection was lost, unless the test says that it does.
-    void say_hello(bool resumes = false) {
+    void say_hello(bool resumes = false, const std::string& node = {}) {
         Message hello;
         hello.set_kind(wire::HELLO);
         hello.mutable_hello()->set_role(wire::NODE);
+        hello.mutable_hello()->set_node(node);
         add_features(*hello.mutable_hello());
         if (!resumes) hello.mutable_hello()->mutable_features()->RemoveLast();
         send(hello);
