@@ -35,6 +35,7 @@ bench: product ## measure, each figure beside its raw baseline of the same run
 	@$(PY) benchmarks/run.py
 
 faults: product ## provoke N=n faults around real calls, in random order from SEED=n, and print what their callers were told
+	@ninja -C $(BUILD) -j$(JOBS) --quiet roundhoused_faulty
 	@echo "==> faults"
 	@$(PY) -m tests.faults N=$(N) SEED=$(SEED)
 

@@ -20,27 +20,25 @@ set(wrapped_functions
   getpwuid getpwuid_r getpwnam getpwnam_r getgrgid getgrgid_r getgrnam getgrnam_r getgrouplist initgroups
   dlopen dlmopen dlsym dlvsym dlclose dlerror dladdr __libc_dlopen_mode __libc_dlsym __libc_dlvsym __libc_dlclose)
 
-# rh_static_program(<name>): src/bin/<name>.cpp as a fully static program with no name service in it.
+# rh_static_program(<name> <source>...): a fully static program with no name service in it.
 function(rh_static_program name)
-  if(NOT EXISTS "${source_dir}/bin/${name}.cpp")
-    return()
-  endif()
-  add_executable(${name} "${source_dir}/bin/${name}.cpp" "${source_dir}/bin/no_name_service.cpp")
+  add_executable(${name} ${ARGN} "${source_dir}/bin/no_name_service.cpp")
   target_link_libraries(${name} PRIVATE rh_options ${present_layers})
   target_link_options(${name} PRIVATE -static)
   foreach(function IN LISTS wrapped_functions)
     target_link_options(${name} PRIVATE "LINKER:--wrap=${function}")
   endforeach()
+endfunction()
+
+foreach(name roundhoused roundhouse)
+  rh_static_program(${name} "${source_dir}/bin/${name}.cpp")
   add_dependencies(product ${name})
   if(DEFINED SKBUILD)
     install(TARGETS ${name} DESTINATION roundhouse/_bin)
   else()
     install(TARGETS ${name} DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT programs)
   endif()
-endfunction()
-
-rh_static_program(roundhoused)
-rh_static_program(roundhouse)
+endforeach()
 if(TARGET roundhouse AND DEFINED SKBUILD_SCRIPTS_DIR)
   # Again as a command: started from the package by a Python script, it would cost an interpreter each time.
   install(TARGETS roundhouse DESTINATION "${SKBUILD_SCRIPTS_DIR}")

@@ -54,6 +54,15 @@ if(ROUNDHOUSE_TESTS)
   endif()
 endif()
 
+# roundhoused with a power cut and a clock that can be moved (tests/faults/faulty_daemon.cpp). Nothing of it is in what a user gets.
+if(ROUNDHOUSE_TESTS AND NOT ROUNDHOUSE_SANITIZE AND TARGET roundhoused)
+  rh_static_program(roundhoused_faulty "${source_dir}/bin/roundhoused.cpp" "${PROJECT_SOURCE_DIR}/tests/faults/faulty_daemon.cpp")
+  foreach(function write pwrite pwrite64 ftruncate ftruncate64 fsync fdatasync open open64 link unlink clock_gettime gettimeofday time)
+    target_link_options(roundhoused_faulty PRIVATE "LINKER:--wrap=${function}")
+  endforeach()
+  set_target_properties(roundhoused_faulty PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+endif()
+
 if(ROUNDHOUSE_FUZZ)
   add_custom_target(fuzz_targets COMMENT "The fuzz targets")
   foreach(folder IN LISTS test_layers)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fails unless a program is fully static and free of glibc's name service and dynamic loader.
 
-It reads the unstripped program as the linker left it, and looks for three things:
+It reads the unstripped program as the linker left it, and looks for four things:
 
 1. a PT_INTERP segment: the program would need a dynamic loader on the host it runs on;
 2. DT_NEEDED entries in a dynamic section: it would need shared libraries there;
@@ -9,7 +9,8 @@ It reads the unstripped program as the linker left it, and looks for three thing
    glibc the program was linked with, and a bare host has another one, so such a program crashes there or answers wrong:
    getaddrinfo and its kin (hosts), getpwuid and its kin (users and groups), dlopen, and what implements them: nss_*
    (the name service switch; nss_keylog_int is OpenSSL's, of another NSS), nscd (its cache), res_query and kin (the DNS
-   resolver; res_init only reads a file, and every program with threads has it).
+   resolver; res_init only reads a file, and every program with threads has it);
+4. what makes the fault build of roundhoused (tests/faults/faulty_daemon.cpp): its disk and its clock.
 
 The linker sends every call of such a function to a stub that fails (--wrap in cmake/product.cmake, stubs in
 src/bin/no_name_service.cpp). A symbol found here means that a function is missing from both lists.
@@ -31,6 +32,7 @@ FORBIDDEN = re.compile(
       | (?:new_)?getprotoby(?:name|number)(?:_r)? | (?:new_)?getnetby(?:name|addr)(?:_r)?
       | (?:new_)?get(?:pwuid|pwnam|grgid|grnam|spnam)(?:_r)? | getgrouplist | initgroups
       | dlopen | dlmopen | libc_dlopen_mode | dl_open
+      | wrap_(?:p?write(?:64)?|f(?:data)?sync|clock_gettime)
       | nss_(?!keylog_int$)\w+ | nscd_\w+ | res_(?:context_)?n?(?:query|search|send)\w*
     )$""",
     re.VERBOSE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import clients, cuts, deaths, descriptors, disk, memory, runs, services, teardown
+from . import clients, cuts, deaths, descriptors, disk, memory, power, runs, services, teardown
 from .trial import Trial
 
 FAULTS: dict[str, Callable[[Trial], None]] = {
@@ -34,4 +34,6 @@ FAULTS: dict[str, Callable[[Trial], None]] = {
     "run-outlives-client": runs.run_outlives_client,
     "run-on-full-disk": runs.run_on_full_disk,
     "record-damaged": runs.record_damaged,
+    "power-cut": power.power_cut,
+    "clock-moved": power.clock_moved,
 }

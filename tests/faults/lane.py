@@ -96,6 +96,19 @@ class Lane:
     def daemon_pid(self) -> int:
         return int(self.status()["pid"])
 
+    def upgrade(self, program: str) -> int:
+        """Its daemon is one of that program, and this is its process."""
+        before = self.status()
+        if before["program"] == program:
+            return int(before["pid"])
+        self.box._ask("upgrade", {"program": program})
+        deadline = time.monotonic() + 30
+        while (now := self.status())["program"] != program:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the daemon is still {now['program']}")
+            time.sleep(0.01)
+        return int(now["pid"])
+
     def keeper_pid(self) -> int:
         return int(self.status()["keeper_pid"])
 

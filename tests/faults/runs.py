@@ -31,7 +31,7 @@ def run_outlives_node(trial: Trial) -> None:
     names = [trial.name_call() for _ in range(3)]
     arguments = {name: (trial.folder, name, trial.random.uniform(0.05, 0.5), name) for name in names}
     for name in names:
-        _start(trial, name, arguments[name][2])
+        start(trial, name, arguments[name][2])
     at_work = trial.await_one_under_way()
     if not at_work:
         return trial.missed("all runs had ended")
@@ -43,12 +43,12 @@ def run_outlives_node(trial: Trial) -> None:
     }
     whose = trial.random.choice(list(victims))
     trial.kill(*((pid, f"{whose} {pid}") for pid in victims[whose]))
-    _all_end(trial, names)
+    all_end(trial, names)
     # Asked for again by name: what succeeded is the same, and what was lost is tried anew.
     before = {name: trial.lane.box.get_run(name).status for name in names}
     trial.note("states", **before)
     for name in names:
-        _ask_again(trial, name, arguments[name])
+        ask_again(trial, name, arguments[name])
     return None
 
 
@@ -63,24 +63,24 @@ def run_outlives_client(trial: Trial) -> None:
         happens(lambda: (acknowledged() and trial.under_way()) or process.poll() is not None, 20)
         trial.kill((process.pid, "client"))
         ledger.write(trial.folder, ledger.CALLER, "gone", caller=process.pid)
-    _all_end(trial, acknowledged())
+    all_end(trial, acknowledged())
 
 
 def run_on_full_disk(trial: Trial) -> None:
     """Its result cannot be stored: that is told, typed, and once there is room it can be asked for again."""
     _need_runs()
     name = trial.name_call()
-    _start(trial, name, 0.3)
+    start(trial, name, 0.3)
     with disk.filled(trial):
         happens(lambda: ledger.read(trial.folder, ledger.CODE, "ended"), 5)
         # Another is not acknowledged, or it is and then it ends as well.
         other = trial.name_call()
-        _start(trial, other, 0.05)
+        start(trial, other, 0.05)
     names = [row["call"] for row in ledger.read(trial.folder, ledger.CALLER, "acknowledged")]
-    _all_end(trial, names)
+    all_end(trial, names)
     for each, seconds in ((name, 0.3), (other, 0.05)):
         if each in names:
-            _ask_again(trial, each, (trial.folder, each, seconds, each))
+            ask_again(trial, each, (trial.folder, each, seconds, each))
 
 
 def record_damaged(trial: Trial) -> None:
@@ -89,8 +89,8 @@ def record_damaged(trial: Trial) -> None:
     box = trial.lane.box
     names = [trial.name_call() for _ in range(3)]
     for name in names:
-        _start(trial, name, 0.01)
-    _all_end(trial, names)
+        start(trial, name, 0.01)
+    all_end(trial, names)
     tokens = {row["call"]: row["token"] for row in ledger.read(trial.folder, ledger.CODE, "ended")}
     victim = trial.random.choice(names)
     box.teardown()
@@ -112,24 +112,24 @@ def record_damaged(trial: Trial) -> None:
 # --- what they have in common ---
 
 
-def _start(trial: Trial, name: str, seconds: float) -> None:
+def start(trial: Trial, name: str, seconds: float, *more: Any) -> None:
     """Writes down that it was acknowledged, or what was told instead."""
     handle = trial.lane.reach(calls.FUNCTION).options(run_name=name, stream_logs=False)
     try:
-        handle.submit(trial.folder, name, seconds, name)
+        handle.submit(trial.folder, name, seconds, name, *more)
     except (rh.RoundhouseError, OSError) as error:
         trial.note("not acknowledged", run=name, error=repr(error)[:200])
         return
     ledger.write(trial.folder, ledger.CALLER, "acknowledged", call=name)
 
 
-def _all_end(trial: Trial, names: list[str]) -> None:
+def all_end(trial: Trial, names: list[str]) -> None:
     trial.lane.make_ready()
     for name in names:
-        trial.caller().write_down(name, lambda name=name: _token_of(trial, name), _END_SECONDS)  # type: ignore[misc]
+        trial.caller().write_down(name, lambda name=name: token_of(trial, name), _END_SECONDS)  # type: ignore[misc]
 
 
-def _token_of(trial: Trial, name: str) -> str:
+def token_of(trial: Trial, name: str) -> str:
     run = trial.lane.box.get_run(name)
     happens(lambda: run.status in _OVER, _END_SECONDS)
     return str(run.result(timeout=1.0)[0])
@@ -153,7 +153,7 @@ def _again(trial: Trial, name: str, arguments: tuple[Any, ...]) -> str:
     return token
 
 
-def _ask_again(trial: Trial, name: str, arguments: tuple[Any, ...]) -> None:
+def ask_again(trial: Trial, name: str, arguments: tuple[Any, ...]) -> None:
     trial.caller().write_down(name, lambda: _again(trial, name, arguments), _END_SECONDS)
     count = len(trial.lane.box.get_run(name).attempts)
     ledger.write(trial.folder, ledger.CALLER, "attempts", call=name, count=count)
