@@ -1,13 +1,18 @@
 // `roundhouse server` and `export`: the TCP port of a node, and what others need to reach it (protocol/node.md, Listening).
 
+#include <chrono>
+#include <filesystem>
 #include <fmt/format.h>
+#include <thread>
 
 #include "base/ids.h"
 #include "base/limits.h"
 #include "cli/arguments.h"
 #include "cli/nouns.h"
 #include "cli/screen.h"
+#include "cli/signals.h"
 #include "launch/local.h"
+#include "process/node_folder.h"
 
 namespace rh::cli {
 
@@ -140,6 +145,52 @@ Run declare_server_status(Options& options) {
     };
 }
 
+// --- upgrade -----------------------------------------------------------------------------------------------------------
+
+struct UpgradeOptions {
+    std::string name{k_name};
+    std::optional<std::string> program;
+};
+
+Result<void> upgrade(const UpgradeOptions& options, Context& context) {
+    const std::string program = std::filesystem::weakly_canonical(options.program.value_or(daemon_binary()));  // as a daemon says it
+    RH_TRY(Node node, open_node(options.name, context.screen));
+    RH_TRY(const Json before, node.ask("status"));
+    context.screen.progress(fmt::format("upgrading {} ...", node.place().name));
+    const Result<Json> asked = node.ask("upgrade", {{"program", program}});
+    // The daemon may be gone before its answer has left.
+    if (!asked && asked.error().code != Code::node_lost) return fail(asked.error());
+    const auto due = std::chrono::steady_clock::now() + limits::k_start_timeout;
+    Json now = before;
+    while (now["pid"] == before["pid"]) {
+        if (std::chrono::steady_clock::now() >= due) return fail(Error(Code::timeout, fmt::format("no other daemon has come within {}", seconds_text(std::chrono::duration<double>(limits::k_start_timeout).count()))).with("still_running", "True"));
+        if (signals_caught() > 0) return fail(interrupted_error(last_signal()));
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        Result<Json> status = node.ask("status");
+        if (!status && status.error().code != Code::node_lost) return fail(status.error());
+        if (status) now = std::move(*status);
+    }
+    context.screen.progress("");
+    if (text_of(now, "program") != program) {
+        const std::string log = process::daemon_log_path(text_of(now, "state_folder"));
+        return fail(Code::launch_failed, fmt::format("a daemon of {} does not stay up: {} goes on with {}, and nothing was lost. {} ends:\n{}", program, node.place().name, text_of(now, "program"), log, process::file_tail(log, 2048)));
+    }
+    if (context.json) {
+        context.screen.json({{"name", node.place().name}, {"version_before", before["version"]}, {"version", now["version"]}, {"program", program}, {"services", now["services"].size()}});
+        return {};
+    }
+    const std::size_t services = now["services"].size();
+    context.screen.out(fmt::format("{} is {} now, and was {}; {} {} went on\n", context.screen.bold(node.place().name), text_of(now, "version"), text_of(before, "version"), services, services == 1 ? "service" : "services"));
+    return {};
+}
+
+Run declare_upgrade(Options& options) {
+    const auto wanted = std::make_shared<UpgradeOptions>();
+    options.positional("NAME", wanted->name, "the cluster (default)", false);
+    options.value("--program", "FILE", wanted->program, "the roundhoused that is to run (that beside this command)");
+    return [wanted](Context& context) { return upgrade(*wanted, context); };
+}
+
 // --- export --------------------------------------------------------------------------------------------------------
 
 struct ExportOptions {
@@ -201,6 +252,10 @@ std::span<const Command> server_commands() {
          "roundhouse server start box --host 0.0.0.0 --port 32300", declare_start},
         {"server stop", "[NAME] [OPTION]...", "close the port and end the cluster", "As down; and when the cluster is brought up again it does not listen.", "roundhouse server stop box", declare_stop},
         {"server restart", "[NAME] [OPTION]...", "end it, bring it up again and open the same port", "Everything that lives there ends. Tokens stay.", "roundhouse server restart box --yes", declare_restart},
+        {"server upgrade", "[NAME] [--program FILE]", "put the daemon of this version in the place of the one that runs",
+         "Everything goes on: services, calls and whoever waits for them, runs. A daemon that does not stay up is taken back.\n"
+         "Workers keep the version that they were started with until they are deployed again.",
+         "roundhouse server upgrade box", declare_upgrade},
         {"server status", "[NAME]", "where it listens", "", "roundhouse server status box", declare_server_status},
     };
     return k_commands;

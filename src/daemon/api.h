@@ -10,6 +10,7 @@
 
 #include "base/body.h"
 #include "base/limits.h"
+#include "base/output_place.h"
 #include "daemon/principal.h"
 #include "net/accepted.h"
 
@@ -37,6 +38,7 @@ struct CallEvent {
     };
     Kind kind = Kind::output;
     Channel channel = Channel::out;
+    OutputPlace place;   // of output: how far it has come with this
     bool batch = false;  // each part is an item of its own
     Outcome outcome;     // its body has the encoding and the sizes of the parts, no bytes
     Bytes bytes;
@@ -60,6 +62,8 @@ public:
     virtual void took_item(const CallEvent& item) = 0;
     // With `kill` its worker may be ended for it.
     virtual void cancel(bool kill) = 0;
+    // How it ended is kept elsewhere now, so its worker need not.
+    virtual void settle() = 0;
 };
 
 // Somebody inside the daemon who makes calls. Outlives them; when it goes, what it has started and not deployed to is ended.
@@ -69,6 +73,9 @@ public:
     // `first` begins the body, with at most one chunk. `bell` is rung whenever next() or room() have something new; it must not
     // call back.
     virtual std::unique_ptr<Call> open(CallRequest request, ByteView first, std::function<void()> bell) = 0;
+    // The call `stream` of a session that a daemon before this one has begun: what it prints behind `has`, and how it ends.
+    // Code::node_lost with the fact never_began where its worker has never seen it.
+    virtual std::unique_ptr<Call> resume(std::uint64_t stream, const OutputPlace& has, std::function<void()> bell) = 0;
 };
 
 // What is known of a method without asking its worker.

@@ -85,6 +85,7 @@ struct Asker {
     bool kill = false;
     std::vector<std::string> parents;
     Principal principal;
+    std::uint64_t output_number = 0;  // up to where it has what is printed for it, when it asks again
 
     Caller* get() const { return alive != nullptr && *alive ? caller : nullptr; }
 };

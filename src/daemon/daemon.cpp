@@ -20,7 +20,10 @@ Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& option
       tasks_(executor),
       doors_(executor, options.state_folder),
       node_({options.cluster_name, options.socket_path, options.state_folder}, executor, services_, workers_, router_, tasks_, doors_),
-      runs_(executor, options.state_folder, tasks_, [this](Principal principal) { return calls(std::move(principal)); }),
+      runs_(executor, options.state_folder, tasks_, [this](Principal principal, std::string session, std::uint64_t stream) {
+          LocalCalls::Owner& owner = *this;
+          return std::make_unique<LocalCalls>(std::move(principal), std::move(session), stream, router_, owner);
+      }),
       run_control_(executor, runs_, services_),
       announced_(executor) {
     doors_.tokens.on_end([this](const std::string& principal) { end_connections_of(principal); });
@@ -33,7 +36,7 @@ Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& option
         workers_.kill(worker);
     });
     router_.on_announced([this](Worker& worker) { on_announced(worker); });
-    workers_.on_inventory([this](std::vector<Workers::Left> left) { on_inventory(std::move(left)); });
+    workers_.on_inventory([this](std::vector<Workers::Left> left, bool is_first) { on_inventory(std::move(left), is_first); });
     workers_.on_unknown_exit([this] { router_.note_death(); });
     workers_.on_memory([this](const std::shared_ptr<Worker>& worker, const process::Limited& limited) { memory_.add(worker, limited); },
                        [this](Worker& worker, const process::OverLimit& over) { memory_.over_limit(worker, over); });
@@ -47,7 +50,6 @@ awaitable<void> Daemon::run() {
     tasks_.spawn(doors_.tokens.run());
     doors_.listening.restore();
     tasks_.spawn(restore());
-    runs_.journal().open_if_there();
     co_await workers_.run();
     spdlog::info("the keeper is gone: the node ends");
     stopping_ = true;
@@ -139,7 +141,7 @@ void Daemon::on_node_call(Connection& connection, rpc::Message& message, Body bo
         if (&session.connection != &connection) continue;
         Caller& caller = connection.caller();
         caller.asking.insert(message.stream());
-        ask_node({&caller, message.stream(), session.alive, message.deadline_ms(), message.kill(), {message.parents().begin(), message.parents().end()}, caller.principal()},
+        ask_node({&caller, message.stream(), session.alive, message.deadline_ms(), message.kill(), {message.parents().begin(), message.parents().end()}, caller.principal(), message.output_number()},
                  message.method(), std::move(body));
     }
 }

@@ -69,7 +69,7 @@ private:
     net::asio::awaitable<void> wait_for(std::list<Detached>::iterator detached);
     std::unique_ptr<Caller> find_caller(const Connection& by, const std::string& session);
     net::asio::awaitable<void> restore();
-    void on_inventory(std::vector<Workers::Left> left);
+    void on_inventory(std::vector<Workers::Left> left, bool is_first);
     void on_announced(Worker& worker);
     void become_ready();
     bool is_ready() const override { return ready_; }
@@ -112,6 +112,7 @@ private:
     net::Event announced_;                        // rung when one of them has
     std::list<net::Event*> waiting_;              // for ready_
     bool has_inventory_ = false;
+    bool node_is_new_ = false;  // no daemon was here before this one
     bool ready_ = false;
     bool stopping_ = false;
 };

@@ -107,7 +107,8 @@ awaitable<void> Daemon::restore() {
     become_ready();
 }
 
-void Daemon::on_inventory(std::vector<Workers::Left> left) {
+void Daemon::on_inventory(std::vector<Workers::Left> left, bool is_first) {
+    node_is_new_ = is_first;
     if (!left.empty()) spdlog::info("{} workers of the daemon before this one live on", left.size());
     for (const std::shared_ptr<Worker>& worker : node_.restore(left)) {
         worker->announces = true;
@@ -128,6 +129,7 @@ void Daemon::on_announced(Worker& worker) {
 
 void Daemon::become_ready() {
     if (std::exchange(ready_, true)) return;
+    if (!stopping_) runs_.take_over(node_is_new_);
     for (net::Event* const event : waiting_) event->set();
     for (Session& session : sessions_) session.connection.greet_waiting();
 }

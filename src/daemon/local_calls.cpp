@@ -25,6 +25,7 @@ public:
     }
 
     void begin(CallRequest request, ByteView first);
+    void resume(const OutputPlace& has);
 
     std::optional<CallEvent> next() override {
         if (events_.empty()) return std::nullopt;
@@ -53,6 +54,12 @@ public:
         rpc::Message message = wire::message_of(wire::CANCEL, stream_);
         message.set_kill(kill_);
         if (!calls_.router_.from_client(calls_.caller_, message, {})) calls_.owner_.cancel_ask(calls_.caller_, stream_);
+    }
+
+    void settle() override {
+        rpc::Message message = wire::message_of(wire::TAKEN, stream_);
+        message.set_sequence(stream_);
+        calls_.router_.from_client(calls_.caller_, message, {});
     }
 
     void on_message(rpc::Message& message, ByteView body);
@@ -84,6 +91,7 @@ private:
     std::uint64_t ungranted_output_ = 0;
     std::uint64_t ungranted_items_ = 0;
     std::uint64_t item_cost_min_ = 1;
+    OutputPlace place_;
     bool kill_ = false;
     bool cancelled_ = false;
     bool result_begun_ = false;
@@ -123,7 +131,19 @@ void LocalCall::begin(CallRequest request, ByteView first) {
     message.set_deadline_ms(request.deadline_ms);
     message.set_kill(request.kill);
     message.set_prefetch(request.prefetch);
+    if (!calls_.caller_.session.empty()) message.set_sequence(stream_);
     calls_.router_.from_client(calls_.caller_, message, first);
+}
+
+void LocalCall::resume(const OutputPlace& has) {
+    place_ = has;
+    rpc::Message message = wire::message_of(wire::RESUME, stream_);
+    message.set_sequence(stream_);
+    message.set_output_number(has.number);
+    message.set_stdout_offset(has.file_offsets[0]);
+    message.set_stderr_offset(has.file_offsets[1]);
+    rpc::Message all = wire::message_of(wire::RESUME, 0);
+    for (rpc::Message* const each : {&message, &all}) calls_.router_.from_client(calls_.caller_, *each, {});
 }
 
 void LocalCall::ask_node() {
@@ -216,12 +236,17 @@ void LocalCall::on_message(rpc::Message& message, ByteView body) {
         }
         case wire::OUTPUT: {
             const auto channel = message.channel() == wire::STDERR ? Channel::err : Channel::out;
+            if (message.number() != 0) place_.number = message.number();
+            if (message.stdout_offset() != 0) place_.file_offsets[0] = message.stdout_offset();
+            if (message.stderr_offset() != 0) place_.file_offsets[1] = message.stderr_offset();
             if (!events_.empty() && events_.back().kind == CallEvent::Kind::output && events_.back().channel == channel) {
                 events_.back().bytes.append(body);
+                events_.back().place = place_;
                 return bell_();
             }
             CallEvent event;
             event.channel = channel;
+            event.place = place_;
             event.bytes.append(body);
             return add(std::move(event));
         }
@@ -246,6 +271,11 @@ void LocalCall::on_outcome(Outcome outcome) {
 LocalCalls::LocalCalls(Principal principal, Router& router, Owner& owner)
     : router_(router), owner_(owner), caller_(std::move(principal), *this), alive_(std::make_shared<bool>(true)) {}
 
+LocalCalls::LocalCalls(Principal principal, std::string session, std::uint64_t first_stream, Router& router, Owner& owner) : LocalCalls(std::move(principal), router, owner) {
+    caller_.session = std::move(session);
+    next_stream_ = first_stream;
+}
+
 LocalCalls::~LocalCalls() {
     *alive_ = false;
     owner_.drop_caller(caller_);
@@ -254,6 +284,12 @@ LocalCalls::~LocalCalls() {
 std::unique_ptr<Call> LocalCalls::open(CallRequest request, ByteView first, std::function<void()> bell) {
     auto call = std::make_unique<LocalCall>(*this, next_stream_++, std::move(bell));
     call->begin(std::move(request), first);
+    return call;
+}
+
+std::unique_ptr<Call> LocalCalls::resume(std::uint64_t stream, const OutputPlace& has, std::function<void()> bell) {
+    auto call = std::make_unique<LocalCall>(*this, stream, std::move(bell));
+    call->resume(has);
     return call;
 }
 

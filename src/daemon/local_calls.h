@@ -1,7 +1,8 @@
 #pragma once
 
-// Calls that are made inside the daemon, by its HTTP side: no socket and no frames, but the same routes, credit, cancel and
-// deadlines as a connected client's. Owned by whoever makes the calls, on the daemon's executor; its end cancels them.
+// Calls that are made inside the daemon, by its HTTP side and by runs: no socket and no frames, but the same routes, credit, cancel
+// and deadlines as a connected client's. Owned by whoever makes the calls, on the daemon's executor; its end cancels them. With a
+// session they outlive the daemon: their workers keep them for the next one.
 
 #include <deque>
 #include <unordered_map>
@@ -30,9 +31,12 @@ public:
     };
 
     LocalCalls(Principal principal, Router& router, Owner& owner);
+    // Its calls are numbered from `first_stream` on.
+    LocalCalls(Principal principal, std::string session, std::uint64_t first_stream, Router& router, Owner& owner);
     ~LocalCalls() override;
 
     std::unique_ptr<Call> open(CallRequest request, ByteView first, std::function<void()> bell) override;
+    std::unique_ptr<Call> resume(std::uint64_t stream, const OutputPlace& has, std::function<void()> bell) override;
 
 private:
     friend class LocalCall;

@@ -139,12 +139,13 @@ awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
     if (method == "token_create") co_return token_create(*request);
     if (method == "tokens") co_return tokens();
     if (method == "token_revoke") co_return token_revoke(*request);
+    if (method == "upgrade") co_return upgrade(*request, asker.principal);
     if (method == "stop") {
         workers_.shut_down();
         co_return json_outcome(Json::object());
     }
     co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; it has start, abandon, deploy, create, describe, rename, delete, clear, "
-                                                                 "create_process, processes, kill_process, set_env, run, status, listen, unlisten, listening, token_create, tokens, token_revoke, run_start, run_get, run_list, run_logs, run_result, run_cancel, run_forget and stop", method)));
+                                                                 "create_process, processes, kill_process, set_env, run, status, listen, unlisten, listening, token_create, tokens, token_revoke, run_start, run_get, run_list, run_logs, run_result, run_cancel, run_forget, upgrade and stop", method)));
 }
 
 // --- workers -------------------------------------------------------------------------------------------------------
@@ -449,7 +450,7 @@ Outcome Node::status() const {
     const Json resources{{"cpus", all.cpus}, {"cpus_free", unused.cpus}, {"gpus", all.gpus}, {"gpus_free", unused.gpus},
                          {"memory", all.memory_bytes}, {"memory_free", unused.memory_bytes},
                          {"memory_enforced", enforcer != process::Enforcer::nobody}, {"memory_enforced_by", enforcer != process::Enforcer::nobody ? Json(process::enforcer_name(enforcer)) : Json()}};
-    return json_outcome({{"name", about_.cluster_name}, {"pid", ::getpid()}, {"keeper_pid", ::getppid()}, {"version", ROUNDHOUSE_VERSION},
+    return json_outcome({{"name", about_.cluster_name}, {"pid", ::getpid()}, {"keeper_pid", ::getppid()}, {"version", ROUNDHOUSE_VERSION}, {"program", process::own_program()},
                          {"state_folder", about_.state_folder}, {"uptime_s", seconds(started_at_)}, {"services", services}, {"workers", workers},
                          {"processes", processes_json()}, {"resources", resources}, {"calls", router_.calls_total()}});
 }

@@ -133,6 +133,7 @@ private:
     Result<void> may(const Principal& principal, std::string_view method, const Json& request) const;
     Outcome listen(const Json& request);
     Outcome unlisten();
+    Outcome upgrade(const Json& request, const Principal& principal);
     Outcome token_create(const Json& request);
     Outcome tokens() const;
     Outcome token_revoke(const Json& request);

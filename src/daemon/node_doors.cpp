@@ -1,8 +1,13 @@
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <fmt/format.h>
 
 #include "daemon/node.h"
 #include "daemon/requests.h"
+#include "process/spawn.h"
 
 namespace rh::daemon {
 
@@ -10,7 +15,7 @@ namespace {
 
 // What protocol/node.md gives to other scopes than deploy.
 constexpr std::array<std::string_view, 3> k_for_callers{"describe", "status", "processes"};
-constexpr std::array<std::string_view, 6> k_for_admins{"listen", "unlisten", "stop", "token_create", "tokens", "token_revoke"};
+constexpr std::array<std::string_view, 7> k_for_admins{"listen", "unlisten", "stop", "upgrade", "token_create", "tokens", "token_revoke"};
 
 Scope scope_for(std::string_view method) {
     const auto is_in = [&](const auto& methods) { return std::find(methods.begin(), methods.end(), method) != methods.end(); };
@@ -34,6 +39,17 @@ bool is_call(const Json& request) {
     return !method->empty() && method->front() != '@' && name->empty() && process->empty() && *encoding != static_cast<std::uint64_t>(Encoding::pickle);
 }
 
+// What runs there from now on is whoever's who may write that file.
+Result<void> check_program(const std::string& path) {
+    struct stat file {};
+    if (!path.starts_with('/')) return fail(Code::bad_arguments, fmt::format("\"program\" must be a path from the root on, not \"{:.256}\"", path));
+    if (::stat(path.c_str(), &file) != 0) return fail(os_error(fmt::format("there is no program {}", path), errno));
+    if (!S_ISREG(file.st_mode) || ::access(path.c_str(), X_OK) != 0) return fail(Code::bad_arguments, fmt::format("{} is no program", path));
+    if ((file.st_uid != 0 && file.st_uid != ::geteuid()) || (file.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return fail(Code::not_allowed, fmt::format("{} belongs to another user, or others may write it: it will not be run. Try: chmod go-w {}", path, path));
+    return {};
+}
+
 }  // namespace
 
 Result<void> Node::may(const Principal& principal, std::string_view method, const Json& request) const {
@@ -51,6 +67,16 @@ Result<void> Node::may(const Principal& principal, std::string_view method, cons
 Outcome Node::listen(const Json& request) {
     const Result<void> listening = doors_.listening.listen(request);
     return listening ? json_outcome(doors_.listening.description()) : Outcome::failed(listening.error());
+}
+
+Outcome Node::upgrade(const Json& request, const Principal& principal) {
+    const auto program = field<std::string>(request, "program", process::own_program());
+    if (!program) return Outcome::failed(program.error());
+    // A path of this machine is for those who are on it.
+    if (!principal.name.starts_with("uid:")) return Outcome::failed(Error(Code::not_allowed, "\"upgrade\" is for the node's own user, over its Unix socket"));
+    if (const auto checked = check_program(*program); !checked) return Outcome::failed(checked.error());
+    workers_.upgrade(*program);
+    return json_outcome({{"pid", ::getpid()}, {"version", ROUNDHOUSE_VERSION}, {"program", *program}});
 }
 
 Outcome Node::unlisten() {

@@ -110,7 +110,7 @@ void Node::restore_service(const Live::Record& record) {
     if (service->workers.empty()) {
         // Services are told by their worker; this one's is no more than a name.
         service->workers.push_back(std::make_shared<Worker>(executor_, "gone"));
-        if (!service->dead) service->dead = Error(Code::worker_died, "its worker ended while the node's daemon was away").with("started", "unknown");
+        if (!service->dead) service->dead = Error(Code::worker_died, "its worker ended while the node's daemon was away");
     }
     services_.restore(service, about.at("old_names").get<std::vector<std::string>>());
 }

@@ -131,6 +131,7 @@ private:
         std::uint64_t stream = 0;
         std::vector<Worker*> asked;
         bool gone = false;  // one of them had it
+        bool late = false;  // there is one that could not be asked
         std::uint64_t offsets[2] = {};
         std::uint64_t followed_pending = 0;
         std::vector<rpc::Message> behind;  // what the client said of the call meanwhile

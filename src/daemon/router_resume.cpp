@@ -68,6 +68,8 @@ void Router::resume(Caller& client, rpc::Message& message) {
     } else {
         for (const auto& worker : workers_()) {
             if (worker->connection != nullptr) asking.asked.push_back(worker.get());
+            // It has not come back yet, and may have the call.
+            asking.late = asking.late || worker->announces;
         }
     }
     const std::uint64_t number = next_resume_++;
@@ -127,8 +129,8 @@ void Router::end_resuming(Resuming asked) {
     const auto target = asked.client->targets.find(asked.stream);
     if (target != asked.client->targets.end()) close(*target->second.worker, target->second.stream);
     const bool may_have_died = last_death_ != Clock::time_point() && Clock::now() - last_death_ < 2 * limits::k_resume_grace;
-    if (asked.gone || may_have_died) {
-        const std::string_view why = asked.gone ? "its worker no longer has its result" : "a worker has ended meanwhile";
+    if (asked.gone || asked.late || may_have_died) {
+        const std::string_view why = asked.gone ? "its worker no longer has its result" : asked.late ? "a worker has not come back" : "a worker has ended meanwhile";
         return asked.client->answer(asked.stream, Outcome::failed(Error(Code::node_lost, fmt::format("the connection to the node was lost, and what became of the call is not known: {}", why))
                                                                       .with("started", "unknown")));
     }

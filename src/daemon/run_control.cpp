@@ -142,7 +142,7 @@ awaitable<Outcome> RunControl::call(std::string method, Body body, Asker asker) 
 
 // --- starting --------------------------------------------------------------------------------------------------------
 
-Result<store::Journal::Wanted> RunControl::wanted_in(const Json& request, const Body& body, const Asker& asker, Runs::Manner& manner) const {
+Result<store::Journal::Wanted> RunControl::wanted_in(const Json& request, const Body& body, const Asker& asker) const {
     store::Journal::Wanted wanted;
     RH_TRY(wanted.name, field<std::string>(request, "name"));
     RH_TRY_VOID(check_name("run", wanted.name, limits::k_name_bytes_max));
@@ -153,17 +153,17 @@ Result<store::Journal::Wanted> RunControl::wanted_in(const Json& request, const 
     RH_TRY(wanted.accept_old_code, field<bool>(request, "accept_old_code", false));
     RH_TRY(wanted.digest, field<std::string>(request, "digest", std::string()));
     RH_TRY(wanted.shown, field<std::string>(request, "shown", std::string()));
-    RH_TRY(manner.kill, field<bool>(request, "kill", false));
-    RH_TRY(manner.deadline_ms, amount(request, "timeout_ms", 0, std::uint64_t{1} << 53));
+    RH_TRY(wanted.kill, field<bool>(request, "kill", false));
+    RH_TRY(const std::uint64_t deadline_ms, amount(request, "timeout_ms", 0, std::uint64_t{1} << 53));
+    wanted.deadline_ms = static_cast<std::int64_t>(deadline_ms);
     RH_TRY(const std::uint64_t keep_s, amount(request, "keep_s", static_cast<std::uint64_t>(std::chrono::seconds(limits::k_run_age_max).count()), std::uint64_t{1} << 40));
     RH_TRY(const std::uint64_t keep_bytes, amount(request, "keep_bytes", limits::k_run_bytes_max, std::uint64_t{1} << 60));
     wanted.keep_s = static_cast<std::int64_t>(keep_s);
     wanted.keep_bytes = static_cast<std::int64_t>(keep_bytes);
-    manner.principal = asker.principal;
     wanted.principal = asker.principal.name;
     RH_TRY_VOID(asker.principal.may_call(called));
     if (static_cast<Encoding>(encoding) == Encoding::pickle) RH_TRY_VOID(asker.principal.may_pickle());
-    if (manner.kill) RH_TRY_VOID(asker.principal.may(Scope::deploy, "to end a worker with its call"));
+    if (wanted.kill) RH_TRY_VOID(asker.principal.may(Scope::deploy, "to end a worker with its call"));
     if (called.starts_with('_')) return fail(Code::bad_arguments, fmt::format("a call of \"{:.128}\" cannot be a run: it is the node's own", called));
     // What cannot run at all is not journalled.
     RH_TRY(const std::shared_ptr<Service> service, services_.get_called(called));
@@ -191,10 +191,9 @@ Result<store::Journal::Wanted> RunControl::wanted_in(const Json& request, const 
 awaitable<Outcome> RunControl::start(const Json& request, const Body& body, Asker asker) {
     const auto due = due_of(asker);
     for (;;) {
-        Runs::Manner manner;
-        Result<store::Journal::Wanted> wanted = wanted_in(request, body, asker, manner);
+        Result<store::Journal::Wanted> wanted = wanted_in(request, body, asker);
         if (!wanted) co_return Outcome::failed(wanted.error());
-        const Result<store::Journal::Begun> begun = co_await runs_.begin(std::move(*wanted), std::move(manner));
+        const Result<store::Journal::Begun> begun = co_await runs_.begin(std::move(*wanted), asker.principal);
         if (!begun) co_return Outcome::failed(begun.error());
         if (begun->how == How::busy) {
             // It is to be started anew, and the one before must have ended: nothing runs twice under one name.
@@ -305,7 +304,7 @@ awaitable<Result<bool>> RunControl::send_output(const Found& found, Asker asker,
             message.set_kind(wire::OUTPUT);
             message.set_stream(asker.stream);
             message.set_channel(piece.channel == Channel::err ? wire::STDERR : wire::STDOUT);
-            message.set_number(piece.offset);
+            message.set_number(piece.offset + piece.text.size());
             caller->send(message, as_byte_view(piece.text));
             onlooker.room -= std::min<std::uint64_t>(onlooker.room, piece.text.size());
         }
@@ -320,7 +319,7 @@ awaitable<Outcome> RunControl::logs(const Json& request, Asker asker) {
     if (!offset) co_return Outcome::failed(offset.error());
     const Result<Found> found = co_await find(request, asker);
     if (!found) co_return Outcome::failed(found.error());
-    store::LogCursor cursor{*offset, 0};
+    store::LogCursor cursor{std::max(*offset, asker.output_number), 0};
     const Result<void> looked = co_await look_on(*found, asker, *follow, Output::asked_for, cursor);
     if (!looked) co_return Outcome::failed(looked.error());
     co_return json_outcome(logs_json(found->attempt.number, cursor.offset, running(*found) == nullptr));
@@ -336,7 +335,7 @@ awaitable<Outcome> RunControl::result(const Json& request, Asker asker) {
     const Result<Found> found = co_await find(request, asker);
     if (!found) co_return Outcome::failed(found.error());
     if (!*wait && running(*found) != nullptr) co_return Outcome::failed(not_over(found->history.run, found->attempt.number));
-    store::LogCursor cursor{*offset, 0};
+    store::LogCursor cursor{std::max(*offset, asker.output_number), 0};
     const Output shown = *output ? Output::beside : Output::none;
     const Result<void> looked = co_await look_on(*found, asker, true, shown, cursor);
     if (!looked) co_return Outcome::failed(looked.error());

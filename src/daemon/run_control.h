@@ -43,7 +43,7 @@ private:
     net::asio::awaitable<Outcome> cancel_run(const Json& request, Asker asker);
     net::asio::awaitable<Outcome> forget(const Json& request, Asker asker);
 
-    Result<store::Journal::Wanted> wanted_in(const Json& request, const Body& body, const Asker& asker, Runs::Manner& manner) const;
+    Result<store::Journal::Wanted> wanted_in(const Json& request, const Body& body, const Asker& asker) const;
     // By "name" and "attempt", where whoever asks may know of it.
     net::asio::awaitable<Result<Found>> find(const Json& request, Asker asker);
     std::shared_ptr<RunningAttempt> running(const Found& found) const;

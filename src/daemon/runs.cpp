@@ -18,8 +18,11 @@ namespace {
 RunState state_of(const Outcome& outcome) {
     if (outcome.kind == Outcome::Kind::returned) return RunState::succeeded;
     if (outcome.kind == Outcome::Kind::failed && outcome.error.code == Code::cancelled) return RunState::cancelled;
+    if (outcome.kind == Outcome::Kind::failed && outcome.error.code == Code::node_lost) return RunState::lost;
     return RunState::failed;
 }
+
+bool never_began(const Outcome& outcome) { return outcome.kind == Outcome::Kind::failed && outcome.error.code == Code::node_lost && !outcome.error.fact("never_began").empty(); }
 
 std::uint64_t whole_bytes(const Body& body) {
     std::uint64_t whole = 0;
@@ -41,10 +44,10 @@ std::shared_ptr<RunningAttempt> Runs::running(std::string_view name) const {
 }
 
 std::size_t Runs::count_of(std::string_view service) const {
-    return static_cast<std::size_t>(std::count_if(running_.begin(), running_.end(), [&](const auto& entry) { return entry.second->run.service == service && entry.second->call != nullptr; }));
+    return static_cast<std::size_t>(std::count_if(running_.begin(), running_.end(), [&](const auto& entry) { return entry.second->run.service == service && !entry.second->has_ended; }));
 }
 
-awaitable<Result<store::Journal::Begun>> Runs::begin(store::Journal::Wanted wanted, Manner manner) {
+awaitable<Result<store::Journal::Begun>> Runs::begin(store::Journal::Wanted wanted, Principal principal) {
     if (running_.size() >= limits::k_runs_active_max)
         co_return fail(Error(Code::limit_exceeded, fmt::format("{} runs are running here, the most that may: wait for some of them", running_.size())).with("started", "no"));
     // Kept here as well, because a body may not be copied on its way through the journal.
@@ -54,12 +57,13 @@ awaitable<Result<store::Journal::Begun>> Runs::begin(store::Journal::Wanted want
     arguments->bytes.append(wanted.arguments.bytes.view());
     const auto answer = std::make_shared<JournalAnswer<store::Journal::Begun>>(executor_);
     // It is opened where the journal tells of it rather than by whoever asked, who may be gone by then.
-    journal_.begin(std::move(wanted), [this, answer, arguments, manner = std::move(manner)](Result<store::Journal::Begun> begun) {
+    journal_.begin(std::move(wanted), [this, answer, arguments, principal = std::move(principal)](Result<store::Journal::Begun> begun) {
         if (begun && begun->how == store::Journal::Begun::How::made && !stopping_) {
-            const auto attempt = std::make_shared<RunningAttempt>(executor_, begun->run, begun->attempt.number);
+            const auto attempt = std::make_shared<RunningAttempt>(executor_, begun->run, begun->attempt);
             attempt->arguments = std::move(*arguments);
-            running_[attempt->run.name] = attempt;
-            open(attempt, manner);
+            add(attempt, principal);
+            open(*attempt);
+            tasks_.spawn(drive(attempt));
         }
         answer->result = std::move(begun);
         answer->arrived.set();
@@ -68,21 +72,42 @@ awaitable<Result<store::Journal::Begun>> Runs::begin(store::Journal::Wanted want
     co_return std::move(answer->result);
 }
 
-void Runs::open(const std::shared_ptr<RunningAttempt>& attempt, const Manner& manner) {
+void Runs::take_over(bool node_is_new) {
+    journal_.take_over(node_is_new, [this](Result<std::vector<store::Journal::Unfinished>> unfinished) {
+        if (!unfinished) spdlog::error("what the daemon before this one was running cannot be read: {}", unfinished.error().message);
+        if (!unfinished || stopping_) return;
+        for (store::Journal::Unfinished& each : *unfinished) {
+            const auto attempt = std::make_shared<RunningAttempt>(executor_, std::move(each.run), each.attempt);
+            attempt->logged_bytes = attempt->printed_bytes = each.log.offset;
+            spdlog::info("attempt {} of the run {} goes on", attempt->number, attempt->run.name);
+            // Whoever asked for it was allowed to when it was acknowledged.
+            add(attempt, Principal{attempt->run.principal, Scope::admin, {}});
+            attempt->call = attempt->calls->resume(static_cast<std::uint64_t>(attempt->number), each.log.place, [raw = attempt.get()] { raw->bell.set(); });
+            attempt->state = RunState::running;
+            tasks_.spawn(drive(attempt));
+        }
+    });
+}
+
+void Runs::add(const std::shared_ptr<RunningAttempt>& attempt, Principal principal) {
+    running_[attempt->run.name] = attempt;
+    attempt->calls = make_calls_(std::move(principal), attempt->run.id, static_cast<std::uint64_t>(attempt->number));
+}
+
+void Runs::open(RunningAttempt& attempt) {
     CallRequest request;
-    request.service = attempt->run.service;
-    request.method = attempt->run.method;
-    request.encoding = attempt->arguments.encoding;
-    request.part_bytes = attempt->arguments.part_bytes;
-    request.deadline_ms = manner.deadline_ms;
-    request.kill = manner.kill;
-    const ByteView first = attempt->arguments.bytes.view().first(std::min(attempt->arguments.bytes.size(), limits::k_chunk_bytes));
-    attempt->sent_bytes = first.size();
-    attempt->calls = make_calls_(manner.principal);
-    attempt->call = attempt->calls->open(std::move(request), first, [raw = attempt.get()] { raw->bell.set(); });
-    attempt->state = RunState::running;
-    journal_.note_running(attempt->run.name, attempt->number);
-    tasks_.spawn(drive(attempt));
+    request.service = attempt.run.service;
+    request.method = attempt.run.method;
+    request.encoding = attempt.arguments.encoding;
+    request.part_bytes = attempt.arguments.part_bytes;
+    request.deadline_ms = attempt.deadline_ms_;
+    request.kill = attempt.kill_;
+    const ByteView first = attempt.arguments.bytes.view().first(std::min(attempt.arguments.bytes.size(), limits::k_chunk_bytes));
+    attempt.sent_bytes = first.size();
+    attempt.call = attempt.calls->open(std::move(request), first, [&attempt] { attempt.bell.set(); });
+    attempt.has_ended = false;
+    attempt.state = RunState::running;
+    journal_.note_running(attempt.run.name, attempt.number);
 }
 
 void Runs::cancel(RunningAttempt& attempt, bool kill) {
@@ -98,6 +123,23 @@ awaitable<void> Runs::drive(std::shared_ptr<RunningAttempt> attempt) {
             attempt.calls.reset();
         }
     } const close{*attempt};
+    Outcome outcome = co_await run_to_end(attempt);
+    if (never_began(outcome)) {
+        // It was acknowledged, and the daemon before this one died before its worker had it.
+        Result<Body> arguments = co_await ask<Body>([&](store::Journal& journal, auto done) { journal.read_arguments(attempt->run.id, attempt->number, std::move(done)); });
+        if (arguments) {
+            attempt->call.reset();
+            attempt->arguments = std::move(*arguments);
+            open(*attempt);
+            outcome = co_await run_to_end(attempt);
+        } else {
+            outcome = Outcome::failed(std::move(arguments.error()).with("started", "no"));
+        }
+    }
+    co_await store_end(attempt, std::move(outcome));
+}
+
+awaitable<Outcome> Runs::run_to_end(std::shared_ptr<RunningAttempt> attempt) {
     Outcome outcome;
     while (!advance(attempt, outcome)) {
         co_await attempt->bell.wait();
@@ -108,9 +150,9 @@ awaitable<void> Runs::drive(std::shared_ptr<RunningAttempt> attempt) {
         co_await attempt->bell.wait();
         attempt->bell.reset();
     }
-    attempt->call.reset();
     attempt->arguments = Body();
-    co_await store_end(attempt, std::move(outcome));
+    attempt->has_ended = true;
+    co_return outcome;
 }
 
 bool Runs::advance(const std::shared_ptr<RunningAttempt>& attempt, Outcome& outcome) {
@@ -123,7 +165,7 @@ bool Runs::advance(const std::shared_ptr<RunningAttempt>& attempt, Outcome& outc
     }
     while (std::optional<CallEvent> event = call.next()) {
         switch (event->kind) {
-            case CallEvent::Kind::output: print(attempt, event->channel, std::move(event->bytes)); break;
+            case CallEvent::Kind::output: print(attempt, std::move(*event)); break;
             case CallEvent::Kind::item:
                 // It yields after all, though nothing was known of that; there is nobody to take what comes.
                 outcome = Outcome::failed(Error(Code::unsupported, fmt::format("\"{}.{}\" is a generator, and a run has one result. Try: return a list", attempt->run.service, attempt->run.method)).with("started", "yes"));
@@ -151,12 +193,12 @@ bool Runs::advance(const std::shared_ptr<RunningAttempt>& attempt, Outcome& outc
     return false;
 }
 
-void Runs::print(const std::shared_ptr<RunningAttempt>& attempt, Channel channel, Bytes text) {
+void Runs::print(const std::shared_ptr<RunningAttempt>& attempt, CallEvent event) {
     const std::uint64_t at = attempt->printed_bytes;
-    const std::uint64_t bytes = text.size();
+    const std::uint64_t bytes = event.bytes.size();
     attempt->printed_bytes += bytes;
     // Not shared: once the attempt is gone nobody needs to be told.
-    journal_.append_log(attempt->run.id, attempt->number, channel, at, std::move(text), [weak = std::weak_ptr(attempt), bytes](const Result<bool>& wrote) {
+    journal_.append_log(attempt->run.id, attempt->number, event.channel, at, std::move(event.bytes), event.place, [weak = std::weak_ptr(attempt), bytes](const Result<bool>& wrote) {
         const std::shared_ptr<RunningAttempt> printing = weak.lock();
         if (printing == nullptr) return;
         if (!wrote) spdlog::error("what the run {} prints could not be kept: {}", printing->run.name, wrote.error().message);
@@ -190,6 +232,8 @@ awaitable<void> Runs::store_end(std::shared_ptr<RunningAttempt> attempt, Outcome
         net::Event pause(executor_);
         co_await pause.wait_until(std::chrono::steady_clock::now() + limits::k_run_store_pause);
     }
+    attempt->call->settle();
+    attempt->call.reset();
     running_.erase(attempt->run.name);
     attempt->state = state_of(*kept);
     attempt->ring();

@@ -2,7 +2,8 @@
 
 // The runs of a node: calls with a name, journalled before they are acknowledged. For each attempt that runs the daemon itself is the
 // caller, so that the end of whoever asked changes nothing; they look on (run_control.h). Owned by the Daemon, on its executor. An
-// attempt that runs when the daemon ends is found in the journal by the next one, as lost.
+// attempt that runs when the daemon ends is found in the journal by the next one, which goes on with it as a client would that comes
+// back: the run's id is the session, the attempt's number the stream.
 
 #include <functional>
 #include <list>
@@ -28,11 +29,12 @@ struct JournalAnswer {
 // An attempt from its acknowledgement to its end. Shared by the table, by the coroutine that drives it, and by those that look on.
 class RunningAttempt {
 public:
-    RunningAttempt(const net::asio::any_io_executor& executor, store::RunRecord run_in, std::int64_t number_in) : run(std::move(run_in)), number(number_in), bell(executor) {}
+    RunningAttempt(const net::asio::any_io_executor& executor, store::RunRecord run_in, const store::AttemptRecord& attempt)
+        : run(std::move(run_in)), number(attempt.number), state(attempt.state), bell(executor), deadline_ms_(static_cast<std::uint64_t>(attempt.deadline_ms)), kill_(attempt.kill) {}
 
     const store::RunRecord run;
     const std::int64_t number;
-    store::RunState state = store::RunState::queued;
+    store::RunState state;
     std::uint64_t logged_bytes = 0;  // of output, that can be read
     // Why its end is not on the disk yet, as those who wait are told; it is tried again.
     std::optional<Error> not_stored;
@@ -51,18 +53,14 @@ private:
     Body arguments;
     std::uint64_t sent_bytes = 0;
     std::uint64_t printed_bytes = 0;
+    bool has_ended = false;  // its call; that is on its way to the disk
+    const std::uint64_t deadline_ms_;
+    const bool kill_;
 };
 
 class Runs {
 public:
-    using MakeCalls = std::function<std::unique_ptr<Calls>(Principal)>;
-
-    // How an attempt is called, besides what the journal keeps.
-    struct Manner {
-        std::uint64_t deadline_ms = 0;  // the run's own; 0: none
-        bool kill = false;
-        Principal principal;
-    };
+    using MakeCalls = std::function<std::unique_ptr<Calls>(Principal, std::string session, std::uint64_t stream)>;
 
     // `tasks` drives the attempts; `make_calls` gives whoever calls for one.
     Runs(const net::asio::any_io_executor& executor, const std::string& state_folder, net::TaskGroup& tasks, MakeCalls make_calls);
@@ -74,7 +72,9 @@ public:
     std::size_t count_of(std::string_view service) const;
 
     // Asks the journal for it, and runs what that makes. Whoever asked may be gone by then: what is journalled runs.
-    net::asio::awaitable<Result<store::Journal::Begun>> begin(store::Journal::Wanted wanted, Manner manner);
+    net::asio::awaitable<Result<store::Journal::Begun>> begin(store::Journal::Wanted wanted, Principal principal);
+    // Goes on with what a daemon before this one was running. Once, when it is known which workers live.
+    void take_over(bool node_is_new);
     void cancel(RunningAttempt& attempt, bool kill);
     // The daemon ends: what is journalled from now on is the next one's to find.
     void stop() { stopping_ = true; }
@@ -92,11 +92,13 @@ public:
     }
 
 private:
-    void open(const std::shared_ptr<RunningAttempt>& attempt, const Manner& manner);
+    void add(const std::shared_ptr<RunningAttempt>& attempt, Principal principal);
+    void open(RunningAttempt& attempt);
     net::asio::awaitable<void> drive(std::shared_ptr<RunningAttempt> attempt);
+    net::asio::awaitable<Outcome> run_to_end(std::shared_ptr<RunningAttempt> attempt);
     // Passes on what there is to be passed on; true once the outcome is whole.
     bool advance(const std::shared_ptr<RunningAttempt>& attempt, Outcome& outcome);
-    void print(const std::shared_ptr<RunningAttempt>& attempt, Channel channel, Bytes text);
+    void print(const std::shared_ptr<RunningAttempt>& attempt, CallEvent event);
     net::asio::awaitable<void> store_end(std::shared_ptr<RunningAttempt> attempt, Outcome outcome);
 
     net::asio::any_io_executor executor_;

@@ -133,6 +133,7 @@ void Workers::on_keeper(process::KeeperMessage message) {
     } else if (auto* inventory = std::get_if<process::Inventory>(&message)) {
         for (const process::Started& left : inventory->workers) left_[left.id].pid = left.pid;
         starts_missing_ = left_.size();
+        is_first_ = inventory->is_first;
         if (starts_missing_ == 0) tell_inventory();
     } else if (auto* start = std::get_if<process::Start>(&message)) {
         const auto found = left_.find(start->id);
@@ -146,7 +147,7 @@ void Workers::tell_inventory() {
     std::vector<Left> all;
     for (auto& [id, left] : std::exchange(left_, {})) all.push_back(std::move(left));
     remove_old_logs(folder_, all);
-    if (on_inventory_) on_inventory_(std::move(all));
+    if (on_inventory_) on_inventory_(std::move(all), is_first_);
 }
 
 std::shared_ptr<Worker> Workers::adopt(const Left& left) {

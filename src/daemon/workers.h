@@ -36,13 +36,13 @@ public:
 
     // Called for the end of a process that this daemon did not know, as one before it did.
     void on_unknown_exit(std::function<void()> told) { on_unknown_exit_ = std::move(told); }
-    // What the keeper says first: which workers of a daemon before this one live, and how they were started. Called once, when
-    // all of that has come.
+    // What the keeper says first: which workers of a daemon before this one live, and how they were started, and whether there was
+    // one at all. Called once, when all of that has come.
     struct Left {
         std::int32_t pid = 0;
         process::Start start;
     };
-    using OnInventory = std::function<void(std::vector<Left>)>;
+    using OnInventory = std::function<void(std::vector<Left>, bool is_first)>;
     void on_inventory(OnInventory told) { on_inventory_ = std::move(told); }
     // Takes over such a worker; nothing when there is one of that id.
     std::shared_ptr<Worker> adopt(const Left& left);
@@ -72,6 +72,8 @@ public:
     void end_lost(Worker& worker);
     // Ends the node.
     void shut_down();
+    // Has a daemon of that program take this one's place, with all that lives here.
+    void upgrade(const std::string& program) { tell(process::Upgrade{program}); }
 
     std::vector<std::shared_ptr<Worker>> all() const;
 
@@ -92,6 +94,7 @@ private:
     std::function<void()> on_unknown_exit_;
     std::map<std::string, Left, std::less<>> left_;  // until all of their starts have come
     std::size_t starts_missing_ = 0;
+    bool is_first_ = false;
     OnLimited on_limited_;
     OnOverLimit on_over_limit_;
     process::Enforcer memory_enforcer_;

@@ -30,6 +30,8 @@ constexpr std::size_t k_deaths_max = 5;
 constexpr seconds k_deaths_window{10};
 constexpr milliseconds k_lived{500};  // a daemon that died after this long worked
 constexpr milliseconds k_lived_until_killed{50};  // less, and it may be its memory that it is killed for, each time again
+constexpr milliseconds k_upgrade_lived{2'000};  // a daemon of another program that ended before is taken back
+constexpr milliseconds k_upgrade_pause{50};     // for the answer to whoever asked
 constexpr milliseconds k_restart_pause{100};  // times the recent deaths but one: the first restart is immediate
 constexpr std::size_t k_recent_exits_max = 64;
 constexpr seconds k_exits_told_again{10};
@@ -61,7 +63,7 @@ void add_from_cgroup(std::vector<process::ProcessEntry>& tree, const std::vector
 }  // namespace
 
 Keeper::Keeper(Options options, process::FileLock lock, Fd starter)
-    : options_(std::move(options)), lock_(std::move(lock)), starter_(std::move(starter)) {}
+    : options_(std::move(options)), lock_(std::move(lock)), starter_(std::move(starter)), daemon_program_(options_.daemon_argv.front()) {}
 
 int Keeper::run() {
     if (const auto started = start(); !started) {
@@ -108,6 +110,7 @@ Result<void> Keeper::start() {
 std::optional<Keeper::Clock::time_point> Keeper::next_deadline() const {
     std::optional<Clock::time_point> next = restart_at_;
     const auto consider = [&](Clock::time_point at) { next = next ? std::min(*next, at) : at; };
+    if (end_daemon_at_) consider(*end_daemon_at_);
     for (const auto& ending : endings_) consider(ending.look_at);
     if (stopping_) {
         consider(stop_look_at_);
@@ -187,6 +190,12 @@ void Keeper::on_daemon_exit(int status) {
     if (stopping_) return;
     const auto now = Clock::now();
     log("the daemon ended with {}", describe_status(status));
+    const bool was_killed = WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM);
+    if (std::exchange(end_daemon_at_, std::nullopt)) {
+        restart_at_ = now;
+        return;
+    }
+    if (!was_killed && take_back_upgrade(now)) return;
     if (starter_) {
         const std::string tail = process::file_tail(process::daemon_log_path(options_.state_folder), k_log_tail_bytes, log_start_);
         tell_starter(Error(Code::launch_failed, fmt::format("the daemon of cluster {} ended at its start with {}; {} ends:\n{}",
@@ -195,7 +204,23 @@ void Keeper::on_daemon_exit(int status) {
         exit_code_ = 1;
         return stop();
     }
-    plan_restart(now, WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM));
+    plan_restart(now, was_killed);
+}
+
+void Keeper::upgrade(const std::string& program) {
+    if (stopping_ || end_daemon_at_) return;
+    log("the daemon is to be of {}", program);
+    program_before_ = std::exchange(daemon_program_, program);
+    end_daemon_at_ = Clock::now() + k_upgrade_pause;
+}
+
+bool Keeper::take_back_upgrade(Clock::time_point now) {
+    const std::optional<std::string> before = std::exchange(program_before_, std::nullopt);
+    if (!before || now - daemon_started_ >= k_upgrade_lived) return false;
+    log("a daemon of {} does not stay up: one of {} takes its place", daemon_program_, *before);
+    daemon_program_ = *before;
+    restart_at_ = now;
+    return true;
 }
 
 void Keeper::plan_restart(Clock::time_point now, bool was_killed) {
@@ -216,6 +241,7 @@ Result<void> Keeper::start_daemon() {
     RH_TRY(const Fd daemon_end, daemon_.open());
     process::Command command;
     command.argv = options_.daemon_argv;
+    command.argv.front() = daemon_program_;
     for (const auto& part : {std::string("--state"), options_.state_folder, std::string("--name"), options_.cluster_name,
                              std::string("--socket"), options_.socket_path, std::string("--keeper-fd"), std::string("3")})
         command.argv.push_back(part);
@@ -233,6 +259,7 @@ Result<void> Keeper::start_daemon() {
     daemon_pid_ = *pid;
     daemon_started_ = Clock::now();
     process::Inventory inventory;
+    inventory.is_first = !std::exchange(had_daemon_, true);
     for (const auto& [worker_pid, worker] : workers_) inventory.workers.push_back({worker.id, worker_pid});
     daemon_.send(inventory);
     // How each was started, because it goes on.
@@ -247,13 +274,15 @@ Result<void> Keeper::start_daemon() {
 }
 
 void Keeper::step_daemon(Clock::time_point now) {
+    // Its workers and clients come back to the next one, as if this one had crashed.
+    if (end_daemon_at_ && now >= *end_daemon_at_ && daemon_pid_ != 0) ::kill(daemon_pid_, SIGKILL);
     if (stopping_ || !restart_at_ || now < *restart_at_) return;
     restart_at_.reset();
     daemon_started_ = now;  // also of one that cannot be started
     const auto started = start_daemon();
     if (started) return log("the daemon was started again, pid {}", daemon_pid_);
     log("{}", started.error().message);
-    plan_restart(now, false);
+    if (!take_back_upgrade(now)) plan_restart(now, false);
 }
 
 void Keeper::read_daemon() {
@@ -282,6 +311,8 @@ void Keeper::handle(const process::KeeperMessage& message) {
         end_worker(end->id, milliseconds(end->grace_ms));
     } else if (std::holds_alternative<process::Shutdown>(message)) {
         stop();
+    } else if (const auto* next = std::get_if<process::Upgrade>(&message)) {
+        upgrade(next->program);
     } else {
         log("the daemon sent a message that only a keeper sends; ignored");
     }

@@ -68,6 +68,9 @@ private:
     void on_daemon_exit(int status);
 
     Result<void> start_daemon();
+    void upgrade(const std::string& program);
+    // After an upgrade: back to the program before. False where there is none.
+    bool take_back_upgrade(Clock::time_point now);
     void plan_restart(Clock::time_point now, bool was_killed);
     void step_daemon(Clock::time_point now);
     void read_daemon();
@@ -94,9 +97,13 @@ private:
     Fd signals_;
     std::uint64_t log_start_ = 0;  // the daemon's log before this keeper
 
+    std::string daemon_program_;
+    std::optional<std::string> program_before_;  // an upgrade, until it has proved itself
+    std::optional<Clock::time_point> end_daemon_at_;
     pid_t daemon_pid_ = 0;
     Clock::time_point daemon_started_{};
     DaemonLink daemon_;
+    bool had_daemon_ = false;
     std::deque<Clock::time_point> daemon_deaths_;
     std::optional<Clock::time_point> restart_at_;
 

@@ -1,7 +1,6 @@
 #include "keeper/run.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,14 +36,6 @@ bool redirect_output(const std::string& log_path) {
 }
 
 }  // namespace
-
-std::string own_program() {
-    char path[PATH_MAX];
-    const auto length = ::readlink("/proc/self/exe", path, sizeof path);
-    const std::string found(path, length > 0 ? static_cast<std::size_t>(length) : 0);
-    // A program that was removed while it runs can still be run through the link.
-    return !found.empty() && ::access(found.c_str(), X_OK) == 0 ? found : "/proc/self/exe";
-}
 
 int run_keeper(Options options, process::FileLock lock, Fd starter) {
     // One fork is enough: the starter that made this process ends, so that nobody waits for it; the session is its own,

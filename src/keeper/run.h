@@ -5,6 +5,7 @@
 #include <string>
 
 #include "keeper/keeper.h"
+#include "process/spawn.h"
 
 namespace rh::keeper {
 
@@ -12,7 +13,6 @@ namespace rh::keeper {
 // daemon's log. The caller has closed what the keeper should not hold. Returns the exit code.
 int run_keeper(Options options, process::FileLock lock, Fd starter);
 
-// This program's own path, so that a daemon that is restarted after an upgrade is the new one.
-std::string own_program();
+using process::own_program;
 
 }  // namespace rh::keeper

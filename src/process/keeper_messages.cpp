@@ -19,6 +19,8 @@ enum class Kind : std::uint8_t {
     exited = 7,
     inventory = 8,
     start_on = 9,  // a Start with CPUs, which a keeper from before there was this does not know
+    first_inventory = 10,
+    upgrade = 11,
     // Memory: with a limit, or facts.
     start_limited = 16,
     exited_with_memory = 17,
@@ -157,8 +159,12 @@ void write(Writer& to, const Exited& m) {
     to.integer(m.peak_memory_kib);
     if (with_memory) write(to, m.memory);
 }
+void write(Writer& to, const Upgrade& m) {
+    write_kind(to, Kind::upgrade);
+    to.text(m.program);
+}
 void write(Writer& to, const Inventory& m) {
-    write_kind(to, Kind::inventory);
+    write_kind(to, m.is_first ? Kind::first_inventory : Kind::inventory);
     to.integer(static_cast<std::uint32_t>(m.workers.size()));
     for (const auto& worker : m.workers) {
         to.text(worker.id);
@@ -181,8 +187,9 @@ void write(Writer& to, const OverLimit& m) {
 }
 
 // Braced initialisers evaluate from left to right, which is the order of the fields.
-Inventory read_inventory(Reader& from) {
+Inventory read_inventory(Reader& from, bool is_first) {
     Inventory inventory;
+    inventory.is_first = is_first;
     for (auto count = from.integer<std::uint32_t>(); count > 0 && from.ok(); --count)
         inventory.workers.push_back(Started{from.text(), from.integer<std::int32_t>()});
     return inventory;
@@ -224,6 +231,7 @@ bool read(Reader& from, KeeperMessage& message) {
         case Kind::signal: message = Signal{from.text(), from.integer<std::int32_t>()}; return true;
         case Kind::end: message = End{from.text(), from.integer<std::uint32_t>()}; return true;
         case Kind::shutdown: message = Shutdown{}; return true;
+        case Kind::upgrade: message = Upgrade{from.text()}; return true;
         case Kind::started: message = Started{from.text(), from.integer<std::int32_t>()}; return true;
         case Kind::start_failed:
             message = StartFailed{from.text(), from.integer<std::int32_t>(), from.text()};
@@ -233,7 +241,8 @@ bool read(Reader& from, KeeperMessage& message) {
         case Kind::exited_with_memory: message = read_exited_with_memory(from); return true;
         case Kind::limited: message = Limited{from.text(), read_memory(from), from.text()}; return true;
         case Kind::over_limit: message = OverLimit{from.text(), from.integer<std::int32_t>(), from.text(), read_memory(from)}; return true;
-        case Kind::inventory: message = read_inventory(from); return true;
+        case Kind::inventory: message = read_inventory(from, false); return true;
+        case Kind::first_inventory: message = read_inventory(from, true); return true;
     }
     return false;
 }

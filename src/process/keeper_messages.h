@@ -63,6 +63,10 @@ struct End {
 };
 // Ends the node: every process, the daemon last; then the keeper removes what it made and exits.
 struct Shutdown {};
+// Puts a daemon of that program in the place of this one, now; where it does not stay up, one of the program before.
+struct Upgrade {
+    std::string program;  // a path
+};
 
 // Keeper to daemon.
 struct Started {
@@ -82,9 +86,10 @@ struct Exited {
     std::uint64_t peak_memory_kib = 0;  // ru_maxrss
     MemoryFacts memory = {};            // where somebody watched over it, or the kernel ended it for its memory
 };
-// Sent first to a restarted daemon: which workers live.
+// Sent first to each daemon: which workers of one before it live.
 struct Inventory {
     std::vector<Started> workers;
+    bool is_first = false;  // there was none before it: whatever its state folder tells of ended with another keeper
 };
 
 // Who limits that worker's memory, and how: sent behind its Started, and to a restarted daemon of each that lives. With an
@@ -102,7 +107,7 @@ struct OverLimit {
     MemoryFacts memory;
 };
 
-using KeeperMessage = std::variant<Start, Signal, End, Shutdown, Started, StartFailed, Exited, Inventory, Limited, OverLimit>;
+using KeeperMessage = std::variant<Start, Signal, End, Shutdown, Upgrade, Started, StartFailed, Exited, Inventory, Limited, OverLimit>;
 
 // A longer message is refused by the decoder. What a process may take as arguments and environment is less by far.
 inline constexpr std::size_t k_keeper_message_bytes_max = 16 * 1024 * 1024;

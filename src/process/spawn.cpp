@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -261,6 +262,14 @@ std::vector<std::string> current_environment() {
     std::vector<std::string> env;
     for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) env.emplace_back(*entry);
     return env;
+}
+
+std::string own_program() {
+    char path[PATH_MAX];
+    const auto length = ::readlink("/proc/self/exe", path, sizeof path);
+    const std::string found(path, length > 0 ? static_cast<std::size_t>(length) : 0);
+    // A program that was removed while it runs can still be run through the link.
+    return !found.empty() && ::access(found.c_str(), X_OK) == 0 ? found : "/proc/self/exe";
 }
 
 }  // namespace rh::process

@@ -40,5 +40,7 @@ std::vector<std::string> current_environment();
 void close_from(int first);
 // Gives every signal its default action and blocks none, as a new program expects.
 void reset_signals();
+// This program's own path, so that a daemon that is restarted after an upgrade is the new one.
+std::string own_program();
 
 }  // namespace rh::process

@@ -63,10 +63,23 @@ Journal::~Journal() {
     if (thread_.joinable()) thread_.join();
 }
 
-void Journal::open_if_there() {
+void Journal::take_over(bool node_is_new, Done<std::vector<Unfinished>> done) {
     struct stat found {};
     if (::stat(path_.c_str(), &found) != 0) return;
-    ask<bool>(true, [](const RunRecords&) -> Result<bool> { return true; }, [](const Result<bool>&) {});
+    ask<std::vector<Unfinished>>(true, [this, node_is_new](const RunRecords& records) -> Result<std::vector<Unfinished>> {
+        std::vector<Unfinished> all;
+        if (node_is_new) {
+            RH_TRY_VOID(records.mark_lost(now_ms()));
+            return all;
+        }
+        RH_TRY(std::vector<RunHistory> unfinished, records.unfinished());
+        for (RunHistory& each : unfinished) {
+            AttemptRecord attempt = std::move(each.attempts.back());
+            const Result<LogEnd> log = RunLog(run_log_path(folder_, each.run.id, attempt.number)).recover();
+            all.push_back({std::move(each.run), std::move(attempt), log.value_or(LogEnd())});
+        }
+        return all;
+    }, std::move(done));
 }
 
 // --- what is asked ---------------------------------------------------------------------------------------------------
@@ -127,7 +140,7 @@ Result<Journal::Begun> Journal::begin_now(const RunRecords& records, const Wante
     begun.run.keep_s = wanted.keep_s;
     begun.run.keep_bytes = wanted.keep_bytes;
     if (!known) {
-        begun.run.id = random_hex(8);
+        begun.run.id = random_hex(k_session_id_bytes);
         begun.run.created_ms = now_ms();
         begun.run.principal = wanted.principal;
     }
@@ -136,6 +149,8 @@ Result<Journal::Begun> Journal::begin_now(const RunRecords& records, const Wante
     begun.attempt.code = wanted.code;
     begun.attempt.arguments = wanted.digest;
     begun.attempt.shown = wanted.shown;
+    begun.attempt.deadline_ms = wanted.deadline_ms;
+    begun.attempt.kill = wanted.kill;
     begun.attempt.stored_bytes = static_cast<std::int64_t>(wanted.arguments.bytes.size());
     RH_TRY_VOID(records.put(begun.run));
     RH_TRY_VOID(records.put(begun.run.id, begun.attempt));
@@ -217,12 +232,12 @@ void Journal::note_running(std::string name, std::int64_t number) {
     }, [](const Result<bool>&) {});
 }
 
-void Journal::append_log(std::string run_id, std::int64_t number, Channel channel, std::uint64_t at, Bytes text, Done<bool> done) {
+void Journal::append_log(std::string run_id, std::int64_t number, Channel channel, std::uint64_t at, Bytes text, const OutputPlace& place, Done<bool> done) {
     const RunLog log(run_log_path(folder_, run_id, number));
     auto kept = std::make_shared<const Bytes>(std::move(text));
     // It is no part of the transaction, which may be done again.
-    ask<bool>(true, [log, channel, at, kept, wrote = std::make_shared<bool>(false)](const RunRecords&) -> Result<bool> {
-        if (!std::exchange(*wrote, true)) RH_TRY_VOID(log.append(channel, at, as_text(kept->view()), limits::k_run_log_bytes_kept));
+    ask<bool>(true, [log, channel, at, kept, place, wrote = std::make_shared<bool>(false)](const RunRecords&) -> Result<bool> {
+        if (!std::exchange(*wrote, true)) RH_TRY_VOID(log.append(channel, at, as_text(kept->view()), place, limits::k_run_log_bytes_kept));
         return true;
     }, std::move(done));
 }
@@ -280,9 +295,6 @@ Result<const Database*> Journal::database() {
     // An acknowledged run is on the disk, whatever happens to the power.
     RH_TRY_VOID(opened->run("PRAGMA synchronous = FULL"));
     RH_TRY_VOID(opened->run("PRAGMA wal_autocheckpoint = 4000"));
-    RH_TRY_VOID(opened->run("BEGIN IMMEDIATE"));
-    RH_TRY_VOID(RunRecords(*opened, folder_).mark_lost(now_ms()));
-    RH_TRY_VOID(opened->run("COMMIT"));
     database_ = std::move(opened);
     has_written_ = true;
     return &*database_;

@@ -35,6 +35,8 @@ public:
         std::int64_t keep_bytes = 0;
         bool replace = false;
         bool accept_old_code = false;
+        std::int64_t deadline_ms = 0;
+        bool kill = false;
         Body arguments;
     };
     struct Begun {
@@ -50,6 +52,12 @@ public:
         bool code_compared = false;
         bool arguments_compared = false;
     };
+    // An attempt that a daemon before this one was running.
+    struct Unfinished {
+        RunRecord run;
+        AttemptRecord attempt;
+        LogEnd log;
+    };
     // One line of a list: a damaged run says so instead of what it is.
     struct Listed {
         std::string name;
@@ -62,8 +70,9 @@ public:
     Journal(const Journal&) = delete;
     Journal& operator=(const Journal&) = delete;
 
-    // Reads what a daemon before this one has left: what ran then is lost.
-    void open_if_there();
+    // What a daemon before this one was running; where the workers went with it (`node_is_new`) that is lost, and there is none.
+    // Once, before anything else is asked. Tells nothing where there is no journal yet.
+    void take_over(bool node_is_new, Done<std::vector<Unfinished>> done);
 
     // Those that follow are Code::limit_exceeded at once when too much waits.
 
@@ -84,7 +93,7 @@ public:
     // These always are taken: there are only as many as attempts run.
 
     void note_running(std::string name, std::int64_t number);
-    void append_log(std::string run_id, std::int64_t number, Channel channel, std::uint64_t at, Bytes text, Done<bool> done);
+    void append_log(std::string run_id, std::int64_t number, Channel channel, std::uint64_t at, Bytes text, const OutputPlace& place, Done<bool> done);
     // The attempt's end, with what it printed: it is told once both are on the disk. The outcome stays with the asker until then.
     void end(std::string name, std::int64_t number, RunState state, std::shared_ptr<const Outcome> outcome, std::uint64_t log_bytes, Done<bool> done);
 

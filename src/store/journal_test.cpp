@@ -92,6 +92,9 @@ protected:
         const auto kept = std::make_shared<const Outcome>(std::move(outcome));
         return ask<bool>([&](auto done) { journal_->end(name, number, state, kept, log_bytes, std::move(done)); });
     }
+    std::vector<Journal::Unfinished> take_over(bool node_is_new) {
+        return ask<std::vector<Journal::Unfinished>>([&](auto done) { journal_->take_over(node_is_new, std::move(done)); }).value_or(std::vector<Journal::Unfinished>());
+    }
     Result<RunHistory> look_up(const std::string& name) {
         return ask<RunHistory>([&](auto done) { journal_->look_up(name, std::move(done)); });
     }
@@ -128,7 +131,7 @@ protected:
 };
 
 TEST_F(JournalTest, NothingIsMadeUntilSomethingIsAsked) {
-    journal_->open_if_there();
+    journal_->take_over(false, [](const auto&) { FAIL() << "there is nothing to take over"; });
     reopen();
     EXPECT_TRUE(fs::is_empty(folder_));
 }
@@ -194,13 +197,26 @@ TEST_F(JournalTest, WhatDiffersIsNamed) {
     EXPECT_EQ(begin(std::move(other)).error().fact("differs"), "another callable");
 }
 
-TEST_F(JournalTest, WhatRanWithADaemonBeforeIsLost) {
+TEST_F(JournalTest, WhatRanWithADaemonBeforeIsFoundAndWithANodeBeforeIsLost) {
     ASSERT_TRUE(begin(wanted("quiet")));
     const auto talks = begin(wanted("talks"));
-    journal_->append_log(talks->run.id, 1, Channel::out, 0, Bytes(as_byte_view("hello\n")), [](const Result<bool>&) {});
+    journal_->append_log(talks->run.id, 1, Channel::out, 0, Bytes(as_byte_view("hello\n")), {7, {0, 40}}, [](const Result<bool>&) {});
     ASSERT_TRUE(begin(wanted("done")));
     ASSERT_TRUE(end("done", 1, RunState::succeeded, value("kept")));
     reopen();
+    // Another daemon of the same node finds them.
+    const auto unfinished = take_over(false);
+    ASSERT_EQ(unfinished.size(), 2U);
+    for (const Journal::Unfinished& each : unfinished) {
+        const bool printed = each.run.name == "talks";
+        EXPECT_EQ(each.attempt.number, 1);
+        EXPECT_EQ(each.log.offset, printed ? 6U : 0U);
+        EXPECT_EQ(each.log.place.number, printed ? 7U : 0U);
+        EXPECT_EQ(each.log.place.file_offsets[1], printed ? 40U : 0U);
+    }
+    EXPECT_EQ(begin(wanted("quiet"))->how, How::attached);
+    reopen();
+    EXPECT_TRUE(take_over(true).empty());
     EXPECT_EQ(look_up("quiet")->attempts.back().state, RunState::lost);
     EXPECT_EQ(result_of("quiet")->error.code, Code::node_lost);
     EXPECT_EQ(result_of("quiet")->error.fact("started"), "unknown");

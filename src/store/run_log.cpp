@@ -20,14 +20,16 @@ namespace rh::store {
 
 namespace {
 
-// Before each piece: offset (8 bytes), length (4), channel (4), checksum of those and the text (8), all little endian. Stored: never change.
-constexpr std::size_t k_head_bytes = 24;
+// Before each piece: offset (8 bytes), length (4), channel (4), checksum of all the rest (8), and the place: number (8) and both
+// files' offsets (8 each), all little endian. Stored: never change.
+constexpr std::size_t k_head_bytes = 48;
 
 struct Head {
     std::uint64_t offset = 0;
     std::uint32_t length = 0;
     std::uint32_t channel = 0;
     std::uint64_t checksum = 0;
+    OutputPlace place;
 };
 
 void put_number(char* to, std::uint64_t number, int bytes) {
@@ -40,11 +42,14 @@ std::uint64_t number_at(const char* from, int bytes) {
     return number;
 }
 
-std::string piece_of(Channel channel, std::uint64_t offset, std::string_view text) {
+std::string piece_of(Channel channel, std::uint64_t offset, std::string_view text, const OutputPlace& place) {
     std::string piece(k_head_bytes, '\0');
     put_number(piece.data(), offset, 8);
     put_number(piece.data() + 8, text.size(), 4);
     put_number(piece.data() + 12, static_cast<std::uint64_t>(channel), 4);
+    put_number(piece.data() + 24, place.number, 8);
+    put_number(piece.data() + 32, place.file_offsets[0], 8);
+    put_number(piece.data() + 40, place.file_offsets[1], 8);
     piece += text;
     put_number(piece.data() + 16, checksum_of(piece), 8);  // its own place is still zero
     return piece;
@@ -90,6 +95,7 @@ public:
         head.length = static_cast<std::uint32_t>(number_at(bytes.data() + 8, 4));
         head.channel = static_cast<std::uint32_t>(number_at(bytes.data() + 12, 4));
         head.checksum = number_at(bytes.data() + 16, 8);
+        head.place = {number_at(bytes.data() + 24, 8), {number_at(bytes.data() + 32, 8), number_at(bytes.data() + 40, 8)}};
         return std::optional(head);
     }
 
@@ -132,7 +138,7 @@ Result<void> make_folder_of(const std::string& path) {
 
 }  // namespace
 
-Result<void> RunLog::append(Channel channel, std::uint64_t at, std::string_view text, std::uint64_t bytes_kept) const {
+Result<void> RunLog::append(Channel channel, std::uint64_t at, std::string_view text, const OutputPlace& place, std::uint64_t bytes_kept) const {
     Fd file(::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!file && errno == ENOENT) {
         RH_TRY_VOID(make_folder_of(path_));
@@ -141,7 +147,7 @@ Result<void> RunLog::append(Channel channel, std::uint64_t at, std::string_view 
     if (!file) return fail(os_error("cannot open " + path_, errno));
     struct stat before {};
     if (::fstat(file.get(), &before) != 0) return fail(os_error("cannot look at " + path_, errno));
-    const Result<void> wrote = write_all(file.get(), piece_of(channel, at, text), path_);
+    const Result<void> wrote = write_all(file.get(), piece_of(channel, at, text, place), path_);
     if (!wrote) {
         // Half a piece would hide all that come behind it.
         if (::ftruncate(file.get(), before.st_size) != 0) return fail(os_error("cannot cut " + path_, errno));
@@ -232,18 +238,25 @@ Result<void> RunLog::sync() const {
     return {};
 }
 
-Result<std::uint64_t> RunLog::end() const {
-    const Fd file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    if (!file && errno == ENOENT) return 0;
-    if (!file) return fail(os_error("cannot open " + path_, errno));
+Result<LogEnd> RunLog::recover() const {
+    LogEnd end;
+    const Fd file(::open(path_.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    if (!file && errno == ENOENT) return end;
+    struct stat now {};
+    if (!file || ::fstat(file.get(), &now) != 0) return fail(os_error("cannot open " + path_, errno));
+    const auto size = static_cast<std::uint64_t>(now.st_size);
     Reader reader(file.get());
-    std::uint64_t end = 0;
-    for (;;) {
+    while (reader.at() < size) {
         RH_TRY(const std::optional<Head> head, reader.head());
-        if (!head || !can_be(*head)) return end;
-        end = head->offset + head->length;
+        if (head && !can_be(*head)) return end;  // damaged: left as it is, for whoever reads it
+        if (!head || size - reader.at() < k_head_bytes + head->length) {
+            if (::ftruncate(file.get(), static_cast<off_t>(reader.at())) != 0) return fail(os_error("cannot cut " + path_, errno));
+            return end;
+        }
+        end = {head->offset + head->length, head->place};
         reader.seek(reader.at() + k_head_bytes + head->length);
     }
+    return end;
 }
 
 }  // namespace rh::store

@@ -17,7 +17,7 @@ protected:
     ~RunLogTest() override { fs::remove_all(folder_); }
 
     void print(Channel channel, std::string_view text, std::uint64_t kept = k_any) {
-        ASSERT_TRUE(log_.append(channel, at_, text, kept));
+        ASSERT_TRUE(log_.append(channel, at_, text, {++number_, {at_, 0}}, kept));
         at_ += text.size();
     }
     std::string all(LogCursor cursor = {}, std::uint64_t step = k_any) {
@@ -35,11 +35,12 @@ protected:
     const std::string path_ = folder_ + "/id-1.log";
     const RunLog log_{path_};
     std::uint64_t at_ = 0;
+    std::uint64_t number_ = 0;
 };
 
 TEST_F(RunLogTest, NothingWasPrinted) {
     EXPECT_EQ(all(), "");
-    EXPECT_EQ(log_.end().value(), 0U);
+    EXPECT_EQ(log_.recover().value().offset, 0U);
     EXPECT_TRUE(log_.sync());
 }
 
@@ -52,7 +53,9 @@ TEST_F(RunLogTest, ChannelsStayApartAndOffsetsCountBoth) {
     EXPECT_EQ(read.pieces[1].channel, Channel::err);
     EXPECT_EQ(read.pieces[1].offset, 4U);
     EXPECT_EQ(read.next.offset, at_);
-    EXPECT_EQ(log_.end().value(), at_);
+    EXPECT_EQ(log_.recover().value().offset, at_);
+    EXPECT_EQ(log_.recover().value().place.number, 3U);
+    EXPECT_EQ(log_.recover().value().place.file_offsets[0], 8U);
     for (std::uint64_t from = 0; from <= at_; ++from) {
         for (std::uint64_t step = 1; step < 6; ++step) EXPECT_EQ(all({from, 0}, step), std::string("one\ntwo\nthree\n").substr(from)) << from << ' ' << step;
     }
@@ -88,7 +91,7 @@ TEST_F(RunLogTest, DamageIsFoundWhereItIs) {
     print(Channel::out, "broken\n");
     print(Channel::out, "behind\n");
     std::fstream file(path_, std::ios::in | std::ios::out | std::ios::binary);
-    file.seekp(24 + 6 + 24 + 2);
+    file.seekp(48 + 6 + 48 + 2);
     file.put('X');
     file.close();
     const LogRead read = log_.read({}, k_any).value();
@@ -104,6 +107,18 @@ TEST_F(RunLogTest, HalfAPieceIsNotThereYet) {
     print(Channel::out, "half\n");
     fs::resize_file(path_, fs::file_size(path_) - 2);
     EXPECT_EQ(all(), "whole\n");
+}
+
+TEST_F(RunLogTest, WhoeverTakesOverGoesOnBehindTheLastWholePiece) {
+    print(Channel::out, "whole\n");
+    print(Channel::out, "half\n");
+    fs::resize_file(path_, fs::file_size(path_) - 2);
+    const LogEnd end = log_.recover().value();
+    EXPECT_EQ(end.offset, 6U);
+    EXPECT_EQ(end.place.number, 1U);
+    at_ = end.offset;
+    print(Channel::err, "behind\n");
+    EXPECT_EQ(all(), "whole\nbehind\n");
 }
 
 }  // namespace

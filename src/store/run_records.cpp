@@ -28,7 +28,7 @@ std::int64_t sum_of(const RunRecord& run) {
 std::int64_t sum_of(std::string_view run_id, const AttemptRecord& attempt) {
     RecordSum sum;
     sum.add(run_id).add(attempt.number).add(static_cast<std::int64_t>(attempt.state)).add(attempt.queued_ms).add(attempt.started_ms).add(attempt.ended_ms);
-    return sum.add(attempt.code).add(attempt.arguments).add(attempt.shown).add(attempt.ending).add(attempt.stored_bytes).value();
+    return sum.add(attempt.code).add(attempt.arguments).add(attempt.shown).add(attempt.ending).add(attempt.stored_bytes).add(attempt.deadline_ms).add(std::int64_t{attempt.kill}).value();
 }
 
 std::string body_file(std::string_view run_id, std::int64_t number, BodyKind kind) {
@@ -129,7 +129,7 @@ Outcome outcome_of(const AttemptRecord& attempt) {
 }
 
 Error lost_error(std::string_view name, std::int64_t number, bool has_printed) {
-    return Error(Code::node_lost, fmt::format("attempt {} of the run \"{}\" was lost: the node's daemon ended while it was running, and with it the workers. Try: ask for it again, which makes a new attempt",
+    return Error(Code::node_lost, fmt::format("attempt {} of the run \"{}\" was lost: the node ended while it was running. Try: ask for it again, which makes a new attempt",
                                               number, name))
         .with("started", has_printed ? "yes" : "unknown");
 }
@@ -149,13 +149,13 @@ Result<std::optional<RunRecord>> RunRecords::run(std::string_view name) const {
 
 Result<std::vector<AttemptRecord>> RunRecords::attempts(const RunRecord& run) const {
     std::vector<AttemptRecord> all;
-    RH_TRY(Statement row, database_.prepare("SELECT number, state, queued_ms, started_ms, ended_ms, code, arguments, shown, ending, stored_bytes, checksum FROM attempts WHERE run = ? ORDER BY number"));
+    RH_TRY(Statement row, database_.prepare("SELECT number, state, queued_ms, started_ms, ended_ms, code, arguments, shown, ending, stored_bytes, deadline_ms, kill, checksum FROM attempts WHERE run = ? ORDER BY number"));
     row.bind(1, run.id);
     for (;;) {
         RH_TRY(const bool more, row.step());
         if (!more) return all;
-        AttemptRecord attempt{row.number(0), static_cast<RunState>(row.number(1)), row.number(2), row.number(3), row.number(4), row.text(5), row.text(6), row.text(7), row.text(8), row.number(9)};
-        if (sum_of(run.id, attempt) != row.number(10))
+        AttemptRecord attempt{row.number(0), static_cast<RunState>(row.number(1)), row.number(2), row.number(3), row.number(4), row.text(5), row.text(6), row.text(7), row.text(8), row.number(9), row.number(10), row.number(11) != 0};
+        if (sum_of(run.id, attempt) != row.number(12))
             return fail(damaged(fmt::format("attempt {} of the run \"{}\"", attempt.number, run.name)).with("run", run.name).with("attempt", std::to_string(attempt.number)));
         all.push_back(std::move(attempt));
     }
@@ -219,11 +219,11 @@ Result<void> RunRecords::put(const RunRecord& run) const {
 }
 
 Result<void> RunRecords::put(std::string_view run_id, const AttemptRecord& attempt) const {
-    RH_TRY(Statement row, database_.prepare("INSERT OR REPLACE INTO attempts (run, number, state, queued_ms, started_ms, ended_ms, code, arguments, shown, ending, stored_bytes, checksum) "
-                                            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+    RH_TRY(Statement row, database_.prepare("INSERT OR REPLACE INTO attempts (run, number, state, queued_ms, started_ms, ended_ms, code, arguments, shown, ending, stored_bytes, deadline_ms, kill, checksum) "
+                                            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     row.bind(1, run_id).bind(2, attempt.number).bind(3, static_cast<std::int64_t>(attempt.state)).bind(4, attempt.queued_ms).bind(5, attempt.started_ms).bind(6, attempt.ended_ms);
-    row.bind(7, attempt.code).bind(8, attempt.arguments).bind(9, attempt.shown).bind(10, attempt.ending).bind(11, attempt.stored_bytes);
-    RH_TRY_VOID(row.bind(12, sum_of(run_id, attempt)).step());
+    row.bind(7, attempt.code).bind(8, attempt.arguments).bind(9, attempt.shown).bind(10, attempt.ending).bind(11, attempt.stored_bytes).bind(12, attempt.deadline_ms).bind(13, std::int64_t{attempt.kill});
+    RH_TRY_VOID(row.bind(14, sum_of(run_id, attempt)).step());
     return {};
 }
 
@@ -276,27 +276,33 @@ Result<bool> RunRecords::erase(std::string_view name) const {
     return true;
 }
 
-Result<void> RunRecords::mark_lost(std::int64_t now_ms) const {
-    std::vector<std::string> running;
+Result<std::vector<RunHistory>> RunRecords::unfinished() const {
+    std::vector<std::string> names;
     RH_TRY(Statement row, database_.prepare("SELECT DISTINCT runs.name FROM runs JOIN attempts ON attempts.run = runs.id WHERE attempts.state IN (1, 2)"));
     for (;;) {
         RH_TRY(const bool more, row.step());
         if (!more) break;
-        running.push_back(row.text(0));
+        names.push_back(row.text(0));
     }
-    for (const std::string& name : running) {
-        const auto found = history(name);
-        if (!found || !*found) continue;  // damaged: whoever asks for it is told
-        const RunHistory& known = **found;
-        for (AttemptRecord attempt : known.attempts) {
-            if (is_over(attempt.state)) continue;
-            struct stat log {};
-            const bool has_printed = ::stat(run_log_path(folder_, known.run.id, attempt.number).c_str(), &log) == 0 && log.st_size > 0;
-            attempt.state = RunState::lost;
-            attempt.ended_ms = now_ms;
-            attempt.ending = ending_of(Outcome::failed(lost_error(name, attempt.number, has_printed)));
-            RH_TRY_VOID(put(known.run.id, attempt));
-        }
+    std::vector<RunHistory> all;
+    for (const std::string& name : names) {
+        Result<std::optional<RunHistory>> found = history(name);
+        // A damaged one is told to whoever asks for it.
+        if (found && *found && !is_over((*found)->attempts.back().state)) all.push_back(std::move(**found));
+    }
+    return all;
+}
+
+Result<void> RunRecords::mark_lost(std::int64_t now_ms) const {
+    RH_TRY(const std::vector<RunHistory> all, unfinished());
+    for (const RunHistory& known : all) {
+        AttemptRecord attempt = known.attempts.back();
+        struct stat log {};
+        const bool has_printed = ::stat(run_log_path(folder_, known.run.id, attempt.number).c_str(), &log) == 0 && log.st_size > 0;
+        attempt.state = RunState::lost;
+        attempt.ended_ms = now_ms;
+        attempt.ending = ending_of(Outcome::failed(lost_error(known.run.name, attempt.number, has_printed)));
+        RH_TRY_VOID(put(known.run.id, attempt));
     }
     return {};
 }

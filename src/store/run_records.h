@@ -42,6 +42,8 @@ struct AttemptRecord {
     std::string shown;
     std::string ending;     // JSON, as ending_of() makes it; empty where it ended with a value, or has not
     std::int64_t stored_bytes = 0;
+    std::int64_t deadline_ms = 0;  // from when it runs; 0: none
+    bool kill = false;             // its worker may be ended for it
 };
 
 struct RunHistory {
@@ -77,7 +79,9 @@ public:
     // With all its files, and also where its records are damaged. False where there is none.
     Result<bool> erase(std::string_view name) const;
     Result<void> erase_attempt(std::string_view run_id, std::int64_t number) const;
-    // Every attempt that has not ended belonged to a daemon that is gone.
+    // Runs whose last attempt has not ended, and can be read.
+    Result<std::vector<RunHistory>> unfinished() const;
+    // What ran on a node that is gone is lost.
     Result<void> mark_lost(std::int64_t now_ms) const;
     // Forgets ended runs that are older than they are to be kept, attempts of runs that hold too much, and the oldest ended runs
     // while all together hold more than `bytes_max`.

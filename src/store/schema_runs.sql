@@ -26,6 +26,8 @@ CREATE TABLE attempts (
   shown TEXT NOT NULL,             -- the arguments, cut, for people
   ending TEXT NOT NULL,            -- JSON: how it ended, if not with a value
   stored_bytes INTEGER NOT NULL,   -- of its arguments, result and output
+  deadline_ms INTEGER NOT NULL,    -- from when it runs; 0: none
+  kill INTEGER NOT NULL,           -- 1: its worker may be ended for it
   checksum INTEGER NOT NULL,
   PRIMARY KEY (run, number)
 ) STRICT;

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 PATIENCE = 60.0
@@ -40,6 +42,26 @@ def until_told(folder: str) -> str:
     wait_for(f"{folder}/go")
     print("last line", flush=True)
     return f"done in {folder}"
+
+
+def count_lines(folder: str, upto: int) -> int:
+    for number in range(upto):
+        print(f"line {number}")
+        note(f"{folder}/ledger", str(number))
+    return upto
+
+
+def shell_until_told(folder: str) -> str:
+    subprocess.run(["echo", "from a child"], check=True)
+    print("from python")
+    wait_for(f"{folder}/go")
+    os.write(1, b"the end\n")
+    return "done"
+
+
+def weigh(ledger: str, content: bytes) -> tuple[int, int]:
+    note(ledger, f"weighed {len(content)}")
+    return len(content), os.getpid()
 
 
 def fails_once(folder: str) -> str:
@@ -83,3 +105,17 @@ class Counter:
 
     async def slowly(self, n: int) -> int:
         return n + 1
+
+
+class Tally:
+    def __init__(self) -> None:
+        self.total = 0
+
+    def add(self, number: int) -> int:
+        self.total += number
+        return self.total
+
+    def steadily(self, upto: int) -> Iterator[int]:
+        for number in range(upto):
+            time.sleep(0.002)
+            yield number

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import roundhouse as rh
 import run_subjects as subjects
+from patience import wait_until
 
 PATIENCE = 60.0
 
@@ -43,6 +44,10 @@ def kill_daemon(cluster: rh.Cluster) -> None:
         except rh.NodeLost:
             time.sleep(0.02)
     raise TimeoutError("no other daemon came")
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def until(run: rh.Run, state: str) -> None:
@@ -279,17 +284,97 @@ def test_the_same_program_again_attaches(box: rh.Cluster, tmp_path: Path) -> Non
     assert lines_of(tmp_path / "ledger") == ["began"]
 
 
-def test_one_that_was_lost_with_its_daemon_is_tried_again(node: rh.Cluster, tmp_path: Path) -> None:
+def test_it_outlives_the_daemon(node: rh.Cluster, tmp_path: Path) -> None:
+    """Whoever looks on goes on looking on; nothing that is printed is lost or comes twice, and the code runs once."""
+    counts = rh.function(subjects.count_lines).to(node)
+    seen: list[str] = []
+    attached = counts.options(run_name="goes-on", stream_logs=False).submit(str(tmp_path), 1200)
+    run = node.get_run("goes-on")
+    reader = threading.Thread(target=lambda: seen.extend(run.stream()))
+    reader.start()
+    for _ in range(2):
+        before = lines_of(tmp_path / "ledger")
+        wait_until(lambda before=before: len(lines_of(tmp_path / "ledger")) > len(before) + 200, what="its lines")  # type: ignore[misc]
+        kill_daemon(node)
+    assert attached.result(PATIENCE) == 1200
+    reader.join(PATIENCE)
+    assert not reader.is_alive()
+    expected = "".join(f"line {number}\n" for number in range(1200))
+    assert run.logs() == expected
+    assert "".join(seen) == expected
+    assert [attempt["state"] for attempt in run.attempts] == ["succeeded"]
+    assert lines_of(tmp_path / "ledger") == [str(number) for number in range(1200)]
+
+
+def test_what_its_files_had_comes_once_as_well(node: rh.Cluster, tmp_path: Path) -> None:
+    """What C code and children print, and a deadline that goes on counting."""
+    told = rh.function(subjects.shell_until_told).to(node)
+    told.options(run_name="files", stream_logs=False).submit(str(tmp_path))
+    run = node.get_run("files")
+    wait_until(lambda: "from a child" in run.logs(), what="its output")
+    kill_daemon(node)
+    (tmp_path / "go").touch()
+    assert run.result(PATIENCE) == "done"
+    assert sorted(run.logs().splitlines()) == ["from a child", "from python", "the end"]
+    late = rh.function(subjects.until_told).to(node)
+    (tmp_path / "late").mkdir()
+    late.options(run_name="late", timeout=2, stream_logs=False).submit(str(tmp_path / "late"))
+    subjects.wait_for(str(tmp_path / "late" / "begun"))
+    kill_daemon(node)
+    with pytest.raises(rh.CallTimeout):
+        node.get_run("late").result(PATIENCE)
+
+
+def test_it_can_be_cancelled_after_the_daemon_died(node: rh.Cluster, tmp_path: Path) -> None:
+    told = rh.function(subjects.until_told).to(node)
+    told.options(run_name="stops", stream_logs=False).submit(str(tmp_path))
+    subjects.wait_for(str(tmp_path / "begun"))
+    kill_daemon(node)
+    run = node.get_run("stops")
+    assert run.cancel()
+    with pytest.raises(rh.CallCancelled):
+        run.result(PATIENCE)
+    assert run.status == "cancelled"
+
+
+def test_one_that_waits_in_its_worker_goes_on_waiting(node: rh.Cluster, tmp_path: Path) -> None:
+    held = rh.function(subjects.until_told).to(node, max_concurrency=1, max_queue=10)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        held.options(run_name=name, stream_logs=False).submit(str(tmp_path / name))
+    subjects.wait_for(str(tmp_path / "first" / "begun"))
+    kill_daemon(node)
+    for name in ("first", "second"):
+        (tmp_path / name / "go").touch()
+        assert node.get_run(name).result(PATIENCE) == f"done in {tmp_path / name}"
+        assert lines_of(tmp_path / name / "ledger") == ["began"]
+
+
+def test_one_that_its_worker_has_not_seen_whole_is_run_by_the_next_daemon(node: rh.Cluster, tmp_path: Path) -> None:
+    """It was acknowledged, and so its arguments are stored; its worker, which stands still, had only some of them."""
+    weigh = rh.function(subjects.weigh).to(node)
+    worker = weigh(str(tmp_path / "ledger"), b"")[1]
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        weigh.options(run_name="heavy").submit(str(tmp_path / "ledger"), bytes(30_000_000))
+        os.kill(node.status()["pid"], signal.SIGKILL)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    run = node.get_run("heavy")
+    assert run.result(PATIENCE) == (30_000_000, worker)
+    assert lines_of(tmp_path / "ledger") == ["weighed 0", "weighed 30000000"]
+    assert [attempt["state"] for attempt in run.attempts] == ["succeeded"]
+
+
+def test_one_that_was_lost_with_its_node_is_tried_again(node: rh.Cluster, tmp_path: Path) -> None:
     told = rh.function(subjects.until_told).to(node)
     call = told.options(run_name="lost").submit(str(tmp_path))
     # So that it is known to have begun.
-    end = time.monotonic() + PATIENCE
-    while "first line" not in node.get_run("lost").logs():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    kill_daemon(node)
+    wait_until(lambda: "first line" in node.get_run("lost").logs(), what="its first line")
+    os.kill(parent_of(node.status()["pid"]), signal.SIGKILL)
     with pytest.raises(rh.NodeLost):
         call.result(PATIENCE)
+    node.up_if_not()
     run = node.get_run("lost")
     assert run.status == "lost"
     with pytest.raises(rh.NodeLost, match="attempt 1 of the run") as caught:
