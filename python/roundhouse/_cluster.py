@@ -572,8 +572,9 @@ def _daemon_binary() -> str:
     found = named or packaged
     if os.access(found, os.X_OK):
         return found
+    if named:
+        raise LaunchError(f"ROUNDHOUSE_DAEMON={named} cannot be run. Try: without it, or its right path")
     raise LaunchError(
-        f"ROUNDHOUSE_DAEMON={named} cannot be run. Try: without it, or its right path"
-        if named
-        else f"there is no roundhoused at {packaged}. Try: pip install roundhouse again, or set ROUNDHOUSE_DAEMON to its path"
+        f"there is no roundhoused at {packaged}. "
+        "Try: pip install roundhouse again, or set ROUNDHOUSE_DAEMON to its path"
     )

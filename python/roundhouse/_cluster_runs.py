@@ -41,3 +41,14 @@ class ClusterRuns(Objects):
         [('counted', 'succeeded')]
         """
         return list(self._ask("run_list", {"limit": limit}))
+
+    def webhook_secret(self) -> str:
+        """With what this cluster signs what it tells a run's ``webhook=``: the key of the HMAC-SHA256 in the header
+        ``Roundhouse-Signature``. It is made when it is first asked for, and stays.
+
+        >>> import roundhouse as rh
+        >>> box = rh.compute("example").up_if_not()
+        >>> len(box.webhook_secret())
+        64
+        """
+        return str(self._ask("webhook_secret", {}))

@@ -200,6 +200,7 @@ class Function(Method[P, R]):
             accept_old_code: bool = ...,
             keep_for: float | timedelta | None = ...,
             keep_bytes: int | None = ...,
+            webhook: str | None = ...,
             run_store: str | None = ...,
         ) -> Self: ...
         def options(self, **options: Any) -> Any: ...

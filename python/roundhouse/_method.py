@@ -126,6 +126,7 @@ class Method(Generic[P, R]):
             accept_old_code: bool = ...,
             keep_for: float | timedelta | None = ...,
             keep_bytes: int | None = ...,
+            webhook: str | None = ...,
             run_store: str | None = ...,
         ) -> Self: ...
         def options(self, **options: Any) -> Any: ...
@@ -142,7 +143,8 @@ class Method(Generic[P, R]):
             again by that name it is attached to while it runs, its result is what it returned, and where it failed or
             was lost it is tried anew. RunConflict with other arguments or other code, unless ``replace=True`` (start
             anew) or ``accept_old_code=True``. ``timeout`` is then the run's own; ``keep_for`` (seconds, or a
-            timedelta) and ``keep_bytes`` bound how much of it is kept after its end.
+            timedelta) and ``keep_bytes`` bound how much of it is kept after its end. ``webhook`` is an address that
+            the node POSTs to when an attempt has ended.
 
             ``retries`` (how often the call may be made again) is for failures of which it is known that the code never
             began, with ``idempotent=True`` also for those of a worker or node that died while it ran, and for the

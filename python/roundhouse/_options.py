@@ -27,6 +27,7 @@ _FIELDS = {
     "accept_old_code": False,
     "keep_for": None,
     "keep_bytes": None,
+    "webhook": None,
     "retries": 0,
     "backoff": 0.2,
     "retry_on": (),
@@ -54,6 +55,7 @@ class Options:
     accept_old_code: bool
     keep_for: Any
     keep_bytes: int | None
+    webhook: str | None
     retries: int
     backoff: float
     retry_on: type[Exception] | tuple[type[Exception], ...]
@@ -101,6 +103,8 @@ class Options:
         if self.run_name is not None and (not isinstance(self.run_name, str) or not self.run_name):
             raise ValueError(f"run_name= is the run's name, a text, not {self.run_name!r}")
         whole("keep_bytes", self.keep_bytes)
+        if self.webhook is not None and self.run_name is None:
+            raise WrongArguments("webhook= is told how a run has ended. Try: run_name=... beside it")
 
     def __reduce__(self) -> tuple[Any, ...]:
         changed = {field: getattr(self, field) for field in _FIELDS if getattr(self, field) != _FIELDS[field]}

@@ -232,6 +232,11 @@ def submit(service: Service, method: str, options: Options, args: tuple[Any, ...
         "keep_s": _seconds(options.keep_for),
         "keep_bytes": options.keep_bytes,
     }
+    if options.webhook is not None:
+        from roundhouse import _webhooks
+
+        _webhooks.ensure(service.cluster)
+        request["webhook"] = options.webhook
     link = service._link
     run = Run(service.cluster, name)
     parts = service.parts_of(method, args, kwargs)

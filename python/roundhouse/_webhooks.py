@@ -23,11 +23,12 @@ def ensure(cluster: Cluster) -> None:
     """The service is on that cluster: a Python worker of the node's own, whoever asks first."""
     from roundhouse import function
 
+    cluster.webhook_secret()
     function(deliver).get_or_to(cluster, name=SERVICE)
 
 
 def signature(secret: str, seconds: int, body: bytes) -> str:
-    """The value of the header `Roundhouse-Signature`: when it was signed, and HMAC-SHA256 of that, a dot and the body."""
+    """The header `Roundhouse-Signature`: when it was signed, and HMAC-SHA256 of that, a dot and the body."""
     import hashlib
     import hmac
 
@@ -36,7 +37,7 @@ def signature(secret: str, seconds: int, body: bytes) -> str:
 
 
 def deliver(url: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """POSTs it until somebody takes it (2xx), or says that they never will: the status, and how many tries that took."""
+    """POSTs it until somebody takes it (2xx), or says that they never will: the status, and after how many tries."""
     import json
 
     body = json.dumps({**payload, "cluster": os.environ.get("ROUNDHOUSE_CLUSTER", "")}).encode()

@@ -140,12 +140,13 @@ awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
     if (method == "tokens") co_return tokens();
     if (method == "token_revoke") co_return token_revoke(*request);
     if (method == "upgrade") co_return upgrade(*request, asker.principal);
+    if (method == "webhook_secret") co_return webhook_secret();
     if (method == "stop") {
         workers_.shut_down();
         co_return json_outcome(Json::object());
     }
     co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; it has start, abandon, deploy, create, describe, rename, delete, clear, "
-                                                                 "create_process, processes, kill_process, set_env, run, status, listen, unlisten, listening, token_create, tokens, token_revoke, run_start, run_get, run_list, run_logs, run_result, run_cancel, run_forget, upgrade and stop", method)));
+                                                                 "create_process, processes, kill_process, set_env, run, status, listen, unlisten, listening, token_create, tokens, token_revoke, run_start, run_get, run_list, run_logs, run_result, run_cancel, run_forget, webhook_secret, upgrade and stop", method)));
 }
 
 // --- workers -------------------------------------------------------------------------------------------------------

@@ -134,6 +134,7 @@ private:
     Outcome listen(const Json& request);
     Outcome unlisten();
     Outcome upgrade(const Json& request, const Principal& principal);
+    Outcome webhook_secret();
     Outcome token_create(const Json& request);
     Outcome tokens() const;
     Outcome token_revoke(const Json& request);

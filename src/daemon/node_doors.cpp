@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -5,9 +6,12 @@
 #include <array>
 #include <fmt/format.h>
 
+#include "base/fd.h"
+#include "base/ids.h"
 #include "daemon/node.h"
 #include "daemon/requests.h"
 #include "process/spawn.h"
+#include "process/text_file.h"
 
 namespace rh::daemon {
 
@@ -77,6 +81,21 @@ Outcome Node::upgrade(const Json& request, const Principal& principal) {
     if (const auto checked = check_program(*program); !checked) return Outcome::failed(checked.error());
     workers_.upgrade(*program);
     return json_outcome({{"pid", ::getpid()}, {"version", ROUNDHOUSE_VERSION}, {"program", *program}});
+}
+
+// Made when it is first asked for; its worker reads the file.
+Outcome Node::webhook_secret() {
+    const std::string path = about_.state_folder + "/webhook.secret";
+    const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!file && errno != EEXIST) return Outcome::failed(os_error("cannot make " + path, errno));
+    std::string secret = random_hex(32);
+    if (file && ::write(file.get(), secret.data(), secret.size()) != static_cast<ssize_t>(secret.size())) {
+        const int why = errno;
+        ::unlink(path.c_str());
+        return Outcome::failed(os_error("cannot write " + path, why));
+    }
+    if (!file) secret = process::read_text(path).value_or("");
+    return json_outcome(Json(secret));
 }
 
 Outcome Node::unlisten() {

@@ -158,6 +158,12 @@ Result<store::Journal::Wanted> RunControl::wanted_in(const Json& request, const 
     wanted.deadline_ms = static_cast<std::int64_t>(deadline_ms);
     RH_TRY(const std::uint64_t keep_s, amount(request, "keep_s", static_cast<std::uint64_t>(std::chrono::seconds(limits::k_run_age_max).count()), std::uint64_t{1} << 40));
     RH_TRY(const std::uint64_t keep_bytes, amount(request, "keep_bytes", limits::k_run_bytes_max, std::uint64_t{1} << 60));
+    RH_TRY(wanted.webhook, field<std::string>(request, "webhook", std::string()));
+    if (!wanted.webhook.empty() && (wanted.webhook.size() > limits::k_webhook_bytes_max || !(wanted.webhook.starts_with("http://") || wanted.webhook.starts_with("https://"))))
+        return fail(Error(Code::bad_arguments, fmt::format("a webhook is an address that begins with https:// or http:// and has at most {} bytes, not \"{:.128}\"", limits::k_webhook_bytes_max, wanted.webhook)).with("started", "no"));
+    // Without it nobody here could be sent for.
+    if (!wanted.webhook.empty() && !services_.get_called(std::string(store::k_webhook_service)))
+        return fail(Error(Code::unsupported, "webhooks are sent by a Python worker of this node's own, and there is none yet. Try: start one run with webhook= from Python").with("started", "no"));
     wanted.keep_s = static_cast<std::int64_t>(keep_s);
     wanted.keep_bytes = static_cast<std::int64_t>(keep_bytes);
     wanted.principal = asker.principal.name;
@@ -381,7 +387,7 @@ Json RunControl::description_of(const store::RunHistory& history) const {
         if (live->not_stored) attempts.back()["error"] = error_json(*live->not_stored);
     }
     Json json{{"name", run.name}, {"service", run.service}, {"method", run.method}, {"principal", run.principal}, {"created_s", seconds(run.created_ms)},
-              {"keep_s", run.keep_s}, {"keep_bytes", run.keep_bytes}, {"attempt", history.attempts.back().number}};
+              {"keep_s", run.keep_s}, {"keep_bytes", run.keep_bytes}, {"webhook", run.webhook.empty() ? Json() : Json(run.webhook)}, {"attempt", history.attempts.back().number}};
     json["state"] = attempts.back()["state"];
     json["attempts"] = std::move(attempts);
     return json;

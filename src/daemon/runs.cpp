@@ -58,13 +58,7 @@ awaitable<Result<store::Journal::Begun>> Runs::begin(store::Journal::Wanted want
     const auto answer = std::make_shared<JournalAnswer<store::Journal::Begun>>(executor_);
     // It is opened where the journal tells of it rather than by whoever asked, who may be gone by then.
     journal_.begin(std::move(wanted), [this, answer, arguments, principal = std::move(principal)](Result<store::Journal::Begun> begun) {
-        if (begun && begun->how == store::Journal::Begun::How::made && !stopping_) {
-            const auto attempt = std::make_shared<RunningAttempt>(executor_, begun->run, begun->attempt);
-            attempt->arguments = std::move(*arguments);
-            add(attempt, principal);
-            open(*attempt);
-            tasks_.spawn(drive(attempt));
-        }
+        if (begun) run(*begun, std::move(*arguments), principal);
         answer->result = std::move(begun);
         answer->arrived.set();
     });
@@ -87,6 +81,15 @@ void Runs::take_over(bool node_is_new) {
             tasks_.spawn(drive(attempt));
         }
     });
+}
+
+void Runs::run(const store::Journal::Begun& begun, Body arguments, Principal principal) {
+    if (begun.how != store::Journal::Begun::How::made || stopping_) return;
+    const auto attempt = std::make_shared<RunningAttempt>(executor_, begun.run, begun.attempt);
+    attempt->arguments = std::move(arguments);
+    add(attempt, std::move(principal));
+    open(*attempt);
+    tasks_.spawn(drive(attempt));
 }
 
 void Runs::add(const std::shared_ptr<RunningAttempt>& attempt, Principal principal) {
@@ -214,10 +217,14 @@ awaitable<void> Runs::store_end(std::shared_ptr<RunningAttempt> attempt, Outcome
     auto kept = std::make_shared<const Outcome>(std::move(outcome));
     for (;;) {
         const RunState state = state_of(*kept);
-        const Result<bool> stored = co_await ask<bool>([&](store::Journal& journal, auto done) {
+        const Result<store::Journal::Ended> stored = co_await ask<store::Journal::Ended>([&](store::Journal& journal, auto done) {
             journal.end(attempt->run.name, attempt->number, state, kept, attempt->logged_bytes, std::move(done));
         });
-        if (stored) break;
+        if (stored) {
+            // Whoever asked for it was allowed to when the run was acknowledged.
+            if (stored->delivery) run(*stored->delivery, std::move(*stored->arguments), Principal{attempt->run.principal, Scope::admin, {}});
+            break;
+        }
         spdlog::error("the end of the run {} could not be stored: {}", attempt->run.name, stored.error().message);
         if (!attempt->not_stored) {
             Error why = stored.error();

@@ -92,6 +92,8 @@ public:
     }
 
 private:
+    // Runs what the journal has made.
+    void run(const store::Journal::Begun& begun, Body arguments, Principal principal);
     void add(const std::shared_ptr<RunningAttempt>& attempt, Principal principal);
     void open(RunningAttempt& attempt);
     net::asio::awaitable<void> drive(std::shared_ptr<RunningAttempt> attempt);

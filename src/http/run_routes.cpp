@@ -162,6 +162,7 @@ awaitable<void> serve_run_of(Exchange& exchange, Target target, CallOptions opti
     {
         Running running(exchange);
         Json request = start_of(name, target, options, encoding);
+        if (const std::string_view webhook = exchange.request.header("roundhouse-webhook"); !webhook.empty()) request["webhook"] = webhook;
         begun = co_await ask(running, "run_start", std::move(request), std::move(arguments));
     }
     if (!begun.ok()) {

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/fd.h"
+#include "store/sync.h"
 
 namespace rh::store {
 
@@ -84,7 +85,7 @@ Result<void> make_file(const Format& format, const std::string& path) {
     ::unlink(draft.c_str());
     // Another process may have been first.
     if (!made && why != EEXIST) return fail(refused(fmt::format("make the {}", format.name), path, why));
-    return {};
+    return sync_folder(path.substr(0, path.rfind('/') + 1));
 }
 
 Result<bool> file_is_there(const Format& format, const std::string& path, Database::Access access) {

@@ -1,6 +1,7 @@
 #include "store/journal.h"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -22,6 +23,30 @@ std::int64_t now_ms() { return std::chrono::duration_cast<std::chrono::milliseco
 
 Error full(std::size_t waiting) {
     return Error(Code::limit_exceeded, fmt::format("{} requests wait for this node's journal of runs, the most that may: try again in a moment", waiting)).with("started", "no");
+}
+
+// What a webhook is told, as a run that calls the service for it.
+Journal::Wanted delivery_of(const RunRecord& run, const AttemptRecord& attempt) {
+    nlohmann::json payload{{"run", run.name}, {"service", run.service}, {"method", run.method}, {"attempt", attempt.number}, {"state", run_state_name(attempt.state)},
+                           {"ended_s", static_cast<double>(attempt.ended_ms) / 1000.0}, {"error", nullptr}, {"raised", nullptr}};
+    const Outcome outcome = outcome_of(attempt);
+    if (outcome.kind == Outcome::Kind::failed) payload["error"] = {{"type", code_type(outcome.error.code)}, {"message", outcome.error.message}};
+    if (outcome.kind == Outcome::Kind::raised) payload["raised"] = {{"type", outcome.raised.type}, {"message", outcome.raised.message}};
+    Journal::Wanted delivery;
+    delivery.name = fmt::format("{}.webhook-{}", run.name, attempt.number);
+    delivery.service = k_webhook_service;
+    delivery.method = "call";
+    delivery.principal = run.principal;
+    delivery.shown = run.webhook;
+    delivery.keep_s = run.keep_s;
+    delivery.keep_bytes = run.keep_bytes;
+    delivery.replace = true;
+    const nlohmann::json named{{"url", run.webhook}, {"payload", std::move(payload)}};
+    const nlohmann::json arguments{{"kwargs", named}};
+    // What user code raised need not be UTF-8.
+    const std::string text = arguments.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    delivery.arguments = Body::one(Encoding::json, as_byte_view(text));
+    return delivery;
 }
 
 // What stands in the way of taking that attempt for what is asked for, if anything does.
@@ -139,6 +164,7 @@ Result<Journal::Begun> Journal::begin_now(const RunRecords& records, const Wante
     begun.run.method = wanted.method;
     begun.run.keep_s = wanted.keep_s;
     begun.run.keep_bytes = wanted.keep_bytes;
+    begun.run.webhook = wanted.webhook;
     if (!known) {
         begun.run.id = random_hex(k_session_id_bytes);
         begun.run.created_ms = now_ms();
@@ -242,8 +268,8 @@ void Journal::append_log(std::string run_id, std::int64_t number, Channel channe
     }, std::move(done));
 }
 
-void Journal::end(std::string name, std::int64_t number, RunState state, std::shared_ptr<const Outcome> outcome, std::uint64_t log_bytes, Done<bool> done) {
-    ask<bool>(true, [this, name = std::move(name), number, state, outcome = std::move(outcome), log_bytes, at = now_ms()](const RunRecords& records) -> Result<bool> {
+void Journal::end(std::string name, std::int64_t number, RunState state, std::shared_ptr<const Outcome> outcome, std::uint64_t log_bytes, Done<Ended> done) {
+    ask<Ended>(true, [this, name = std::move(name), number, state, outcome = std::move(outcome), log_bytes, at = now_ms()](const RunRecords& records) -> Result<Ended> {
         RH_TRY(std::optional<RunHistory> known, records.history(name));
         if (!known || known->attempts.back().number != number) return fail(unknown(records, name));
         AttemptRecord attempt = known->attempts.back();
@@ -255,7 +281,12 @@ void Journal::end(std::string name, std::int64_t number, RunState state, std::sh
         if (log_bytes > 0) RH_TRY_VOID(RunLog(run_log_path(folder_, known->run.id, number)).sync());
         if (!outcome->body.part_bytes.empty()) RH_TRY_VOID(records.put_body(known->run.id, number, BodyKind::result, outcome->body));
         RH_TRY_VOID(records.put(known->run.id, attempt));
-        return true;
+        Ended ended;
+        if (known->run.webhook.empty()) return ended;
+        Wanted delivery = delivery_of(known->run, attempt);
+        RH_TRY(ended.delivery, begin_now(records, delivery));
+        ended.arguments = std::make_shared<Body>(std::move(delivery.arguments));
+        return ended;
     }, std::move(done));
 }
 

@@ -16,6 +16,9 @@
 
 namespace rh::store {
 
+// The service whose runs tell webhooks; a Python worker of the node's own serves it (python/roundhouse/_webhooks.py).
+inline constexpr std::string_view k_webhook_service = "roundhouse-webhooks";
+
 class Journal {
 public:
     using Post = std::function<void(std::function<void()>)>;
@@ -37,6 +40,7 @@ public:
         bool accept_old_code = false;
         std::int64_t deadline_ms = 0;
         bool kill = false;
+        std::string webhook;
         Body arguments;
     };
     struct Begun {
@@ -51,6 +55,11 @@ public:
         AttemptRecord attempt;
         bool code_compared = false;
         bool arguments_compared = false;
+    };
+    // The run that tells a webhook of another's end; its arguments are not in it.
+    struct Ended {
+        std::optional<Begun> delivery;
+        std::shared_ptr<Body> arguments;
     };
     // An attempt that a daemon before this one was running.
     struct Unfinished {
@@ -95,7 +104,8 @@ public:
     void note_running(std::string name, std::int64_t number);
     void append_log(std::string run_id, std::int64_t number, Channel channel, std::uint64_t at, Bytes text, const OutputPlace& place, Done<bool> done);
     // The attempt's end, with what it printed: it is told once both are on the disk. The outcome stays with the asker until then.
-    void end(std::string name, std::int64_t number, RunState state, std::shared_ptr<const Outcome> outcome, std::uint64_t log_bytes, Done<bool> done);
+    // Where the run has a webhook, the run that tells it is queued with that: the asker is to run it.
+    void end(std::string name, std::int64_t number, RunState state, std::shared_ptr<const Outcome> outcome, std::uint64_t log_bytes, Done<Ended> done);
 
 private:
     struct Task {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <sqlite3.h>
 
 #include "base/ids.h"
@@ -88,9 +89,9 @@ protected:
     Result<Journal::Begun> begin(Journal::Wanted run) {
         return ask<Journal::Begun>([&](auto done) { journal_->begin(std::move(run), std::move(done)); });
     }
-    Result<bool> end(const std::string& name, std::int64_t number, RunState state, Outcome outcome, std::uint64_t log_bytes = 0) {
+    Result<Journal::Ended> end(const std::string& name, std::int64_t number, RunState state, Outcome outcome, std::uint64_t log_bytes = 0) {
         const auto kept = std::make_shared<const Outcome>(std::move(outcome));
-        return ask<bool>([&](auto done) { journal_->end(name, number, state, kept, log_bytes, std::move(done)); });
+        return ask<Journal::Ended>([&](auto done) { journal_->end(name, number, state, kept, log_bytes, std::move(done)); });
     }
     std::vector<Journal::Unfinished> take_over(bool node_is_new) {
         return ask<std::vector<Journal::Unfinished>>([&](auto done) { journal_->take_over(node_is_new, std::move(done)); }).value_or(std::vector<Journal::Unfinished>());
@@ -223,6 +224,27 @@ TEST_F(JournalTest, WhatRanWithADaemonBeforeIsFoundAndWithANodeBeforeIsLost) {
     EXPECT_EQ(result_of("talks")->error.fact("started"), "yes");
     EXPECT_EQ(as_text(result_of("done")->body.bytes.view()), "kept");
     EXPECT_EQ(begin(wanted("quiet"))->attempt.number, 2);
+}
+
+TEST_F(JournalTest, AnEndAndTheRunThatTellsItsWebhookAreStoredTogether) {
+    Journal::Wanted told = wanted("nightly");
+    told.webhook = "https://example.com/done";
+    ASSERT_TRUE(begin(std::move(told)));
+    const auto ended = end("nightly", 1, RunState::failed, Outcome::failed(Error(Code::out_of_memory, "it was too large")));
+    ASSERT_TRUE(ended);
+    ASSERT_TRUE(ended->delivery);
+    EXPECT_EQ(ended->delivery->run.name, "nightly.webhook-1");
+    EXPECT_EQ(ended->delivery->run.service, k_webhook_service);
+    const auto arguments = nlohmann::json::parse(as_text(ended->arguments->bytes.view()));
+    EXPECT_EQ(arguments["kwargs"]["url"], "https://example.com/done");
+    EXPECT_EQ(arguments["kwargs"]["payload"]["state"], "failed");
+    EXPECT_EQ(arguments["kwargs"]["payload"]["error"]["type"], "OutOfMemory");
+    // Should the daemon die now, the next one finds it.
+    reopen();
+    const auto unfinished = take_over(false);
+    ASSERT_EQ(unfinished.size(), 1U);
+    EXPECT_EQ(unfinished[0].run.name, "nightly.webhook-1");
+    EXPECT_TRUE(unfinished[0].run.webhook.empty());
 }
 
 TEST_F(JournalTest, WhatWaitsIsCommittedTogether) {

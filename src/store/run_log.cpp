@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/limits.h"
 #include "store/checksum.h"
+#include "store/sync.h"
 
 namespace rh::store {
 
@@ -130,18 +131,14 @@ Result<void> write_all(int file, std::string_view bytes, const std::string& path
     return {};
 }
 
-Result<void> make_folder_of(const std::string& path) {
-    const std::string folder = path.substr(0, path.rfind('/'));
-    if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return fail(os_error("cannot make the folder " + folder, errno));
-    return {};
-}
+std::string folder_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
 }  // namespace
 
 Result<void> RunLog::append(Channel channel, std::uint64_t at, std::string_view text, const OutputPlace& place, std::uint64_t bytes_kept) const {
     Fd file(::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!file && errno == ENOENT) {
-        RH_TRY_VOID(make_folder_of(path_));
+        RH_TRY_VOID(make_folder(folder_of(path_)));
         file = Fd(::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     }
     if (!file) return fail(os_error("cannot open " + path_, errno));
@@ -153,6 +150,8 @@ Result<void> RunLog::append(Channel channel, std::uint64_t at, std::string_view 
         if (::ftruncate(file.get(), before.st_size) != 0) return fail(os_error("cannot cut " + path_, errno));
         return wrote;
     }
+    // Its text is synced with the attempt's end; here it is to be found.
+    if (before.st_size == 0) RH_TRY_VOID(sync_folder(folder_of(path_)));
     if (static_cast<std::uint64_t>(before.st_size) + text.size() > 2 * bytes_kept) return cut(bytes_kept);
     return {};
 }
@@ -176,8 +175,10 @@ Result<void> RunLog::cut(std::uint64_t bytes_kept) const {
         RH_TRY_VOID(write_all(into.get(), bytes, draft));
         reader.take(bytes.size());
     }
+    // What it takes the place of may have been synced already.
+    if (::fdatasync(into.get()) != 0) return fail(os_error("cannot sync " + draft, errno));
     if (::rename(draft.c_str(), path_.c_str()) != 0) return fail(os_error("cannot rename " + draft, errno));
-    return {};
+    return sync_folder(folder_of(path_));
 }
 
 Result<LogRead> RunLog::read(LogCursor from, std::uint64_t bytes_max) const {

@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "store/checksum.h"
+#include "store/sync.h"
 
 namespace rh::store {
 
@@ -22,7 +23,7 @@ Error damaged(std::string_view what) {
 }
 
 std::int64_t sum_of(const RunRecord& run) {
-    return RecordSum().add(run.name).add(run.id).add(run.service).add(run.method).add(run.principal).add(run.created_ms).add(run.keep_s).add(run.keep_bytes).value();
+    return RecordSum().add(run.name).add(run.id).add(run.service).add(run.method).add(run.principal).add(run.created_ms).add(run.keep_s).add(run.keep_bytes).add(run.webhook).value();
 }
 
 std::int64_t sum_of(std::string_view run_id, const AttemptRecord& attempt) {
@@ -35,14 +36,8 @@ std::string body_file(std::string_view run_id, std::int64_t number, BodyKind kin
     return fmt::format("{}-{}.{}", run_id, number, kind == BodyKind::arguments ? "arguments" : "result");
 }
 
-Result<void> sync_folder(const std::string& folder) {
-    const Fd opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!opened || ::fsync(opened.get()) != 0) return fail(os_error("cannot sync the folder " + folder, errno));
-    return {};
-}
-
 Result<void> write_file(const std::string& folder, const std::string& name, std::string_view bytes) {
-    if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return fail(os_error("cannot make the folder " + folder, errno));
+    RH_TRY_VOID(make_folder(folder));
     const std::string path = folder + '/' + name;
     const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!file) return fail(os_error("cannot make " + path, errno));
@@ -139,11 +134,11 @@ std::string run_log_path(const std::string& folder, std::string_view run_id, std
 // --- reading ---------------------------------------------------------------------------------------------------------
 
 Result<std::optional<RunRecord>> RunRecords::run(std::string_view name) const {
-    RH_TRY(Statement row, database_.prepare("SELECT name, id, service, method, principal, created_ms, keep_s, keep_bytes, checksum FROM runs WHERE name = ?"));
+    RH_TRY(Statement row, database_.prepare("SELECT name, id, service, method, principal, created_ms, keep_s, keep_bytes, webhook, checksum FROM runs WHERE name = ?"));
     RH_TRY(const bool found, row.bind(1, name).step());
     if (!found) return std::optional<RunRecord>();
-    RunRecord run{row.text(0), row.text(1), row.text(2), row.text(3), row.text(4), row.number(5), row.number(6), row.number(7)};
-    if (sum_of(run) != row.number(8)) return fail(damaged(fmt::format("the run \"{:.128}\"", name)).with("run", std::string(name)));
+    RunRecord run{row.text(0), row.text(1), row.text(2), row.text(3), row.text(4), row.number(5), row.number(6), row.number(7), row.text(8)};
+    if (sum_of(run) != row.number(9)) return fail(damaged(fmt::format("the run \"{:.128}\"", name)).with("run", std::string(name)));
     return std::optional(std::move(run));
 }
 
@@ -212,9 +207,9 @@ Result<Body> RunRecords::body(std::string_view run_id, std::int64_t number, Body
 // --- writing ---------------------------------------------------------------------------------------------------------
 
 Result<void> RunRecords::put(const RunRecord& run) const {
-    RH_TRY(Statement row, database_.prepare("INSERT OR REPLACE INTO runs (name, id, service, method, principal, created_ms, keep_s, keep_bytes, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+    RH_TRY(Statement row, database_.prepare("INSERT OR REPLACE INTO runs (name, id, service, method, principal, created_ms, keep_s, keep_bytes, webhook, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     row.bind(1, run.name).bind(2, run.id).bind(3, run.service).bind(4, run.method).bind(5, run.principal).bind(6, run.created_ms);
-    RH_TRY_VOID(row.bind(7, run.keep_s).bind(8, run.keep_bytes).bind(9, sum_of(run)).step());
+    RH_TRY_VOID(row.bind(7, run.keep_s).bind(8, run.keep_bytes).bind(9, run.webhook).bind(10, sum_of(run)).step());
     return {};
 }
 

@@ -29,6 +29,7 @@ struct RunRecord {
     std::int64_t created_ms = 0;
     std::int64_t keep_s = 0;
     std::int64_t keep_bytes = 0;
+    std::string webhook;
 };
 
 struct AttemptRecord {

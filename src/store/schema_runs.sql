@@ -11,6 +11,7 @@ CREATE TABLE runs (
   created_ms INTEGER NOT NULL,
   keep_s INTEGER NOT NULL,         -- how long it is kept after its last attempt's end; 0: until it is forgotten
   keep_bytes INTEGER NOT NULL,     -- how much its attempts may hold together before the oldest are dropped; 0: any
+  webhook TEXT NOT NULL,           -- who is told of each attempt's end; empty: nobody
   checksum INTEGER NOT NULL
 ) STRICT;
 

@@ -1,4 +1,4 @@
-"""A power cut, and a wall clock that is moved: what the daemon of the fault build does on a signal (faulty_daemon.cpp)."""
+"""A power cut, and a wall clock that is moved: what the daemon of the fault build does (faulty_daemon.cpp)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def power_cut(trial: Trial) -> None:
 
 
 def clock_moved(trial: Trial) -> None:
-    """An hour forward or back, in the middle of calls with a deadline and of runs: nobody ends sooner, or waits longer, for that."""
+    """An hour forward or back amid calls with deadlines, and runs: nobody ends sooner or waits longer for that."""
     daemon = _faulty(trial)
     back = trial.random.random() < 0.5
     moves = 3 if back else 1

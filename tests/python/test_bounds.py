@@ -1,4 +1,4 @@
-"""What passes through the daemon never grows it beyond its windows, however much that is and however slow its reader."""
+"""What passes through the daemon never grows it beyond its windows, however much and however slow its reader."""
 
 from __future__ import annotations
 
