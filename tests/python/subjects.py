@@ -285,3 +285,38 @@ class Holder:
 
     def notes(self) -> int:
         return self.noted
+
+
+class Shared:
+    """Several call it at once, one of them into C code that lets go of Python's lock."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.ended = [0, 0]  # of crunch: its C code, and what stands behind it
+
+    def identity(self) -> tuple[int, int]:
+        return os.getpid(), id(self)
+
+    def count(self, upto: int, pause: float) -> int:
+        for _ in range(upto):
+            self.total += 1
+            time.sleep(pause)
+        return self.total
+
+    def total_now(self) -> int:
+        return self.total
+
+    def crunch(self, seconds: float) -> None:
+        import hashlib
+
+        begin = time.monotonic()
+        hashlib.pbkdf2_hmac("sha256", b"key", b"salt", 200_000)
+        rounds = round(200_000 * seconds / (time.monotonic() - begin))
+        try:
+            hashlib.pbkdf2_hmac("sha256", b"key", b"salt", rounds)
+            self.ended[1] += 1
+        finally:
+            self.ended[0] += 1
+
+    def crunches(self) -> tuple[int, int]:
+        return self.ended[0], self.ended[1]

@@ -128,3 +128,22 @@ def test_a_deadline_lets_go_of_what_cannot_be_ended(box: rh.Cluster) -> None:
     assert caught.value.code == _engine.codes["timeout"]
     assert caught.value.facts["still_running"] == "True"
     assert neighbour.result(timeout=20) is None
+
+
+def test_a_deadline_in_c_code_leaves_the_object_and_its_other_callers_alone(box: rh.Cluster) -> None:
+    shared = rh.cls(subjects.Shared).to(box)()
+    before = shared.identity()
+    neighbour = shared.count.submit(400, 0.01)
+    with pytest.raises(rh.CallTimeout) as caught:
+        # Without Python's lock, and deaf to everything until it is done.
+        shared.crunch.options(timeout=0.2)(6.0)
+    assert caught.value.still_running
+    assert caught.value.started == "yes"
+    # While that goes on, others come and go, and nothing of the object is lost.
+    assert not neighbour.done()
+    assert shared.count(5, 0) >= 5
+    assert neighbour.result(timeout=20) >= 400
+    assert shared.total_now() == 405
+    assert shared.identity() == before
+    # What could not be stopped has been told to stop: it went no further than its C code.
+    wait_until(lambda: shared.crunches() == (1, 0), 20, "the end of the C code")
