@@ -212,6 +212,34 @@ class Function(Method[P, R]):
             made._called = self._called
             return made
 
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Starts a run and returns its name at once: ``options(run_name=)``, or one that is made. ``get`` waits for it.
+
+        >>> import roundhouse as rh
+        >>> remote_len = rh.function(len).to(rh.compute("example").up_if_not())
+        >>> key = remote_len.run("four")
+        >>> remote_len.get(key)
+        4
+        """
+        from os import urandom
+
+        service = self._sent()
+        name = self._options.run_name or f"{service.name[:100]}-{urandom(4).hex()}"
+        started = self.options(run_name=name, stream_logs=False).submit(*args, **kwargs)
+        # Nobody looks on from here.
+        started._abandon()
+        return name
+
+    def get(self, run_key: str) -> R:
+        """Waits for that run: its result, or what it raised, as ``box.get_run(run_key).result()``."""
+        from roundhouse._runs import Run
+
+        return Run(self._sent().cluster, run_key).result()  # type: ignore[no-any-return]
+
+    def get_or_call(self, run_name: str, load_from_den: bool = True, *args: Any, **kwargs: Any) -> R:
+        """The result of the run of that name, which is started where there is none: ``options(run_name=...)(...)``."""
+        return self.options(run_name=run_name)(*args, **kwargs)
+
     def replicate(self, num_replicas: int | None = None, **options: Any) -> list[Function[P, R]]:
         """Sends it again that many times, each to a worker of its own: a list of independent remote functions.
 

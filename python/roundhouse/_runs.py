@@ -118,6 +118,26 @@ class Run:
         """Asks its attempt to stop, as ``Call.cancel`` does. False when none is running."""
         return bool(self.cluster._ask("run_cancel", {"name": self.name, "kill": kill})["cancelled"])
 
+    def replay(self, attempt: int | None = None) -> Any:
+        """Calls here, in this process, what that attempt (the last, unless ``attempt``) called, as the node stored it.
+
+        That is its code with its arguments: returns what they return and raises what they raise, under your debugger
+        if you like. The run itself is not touched. Unsupported where the code belongs to a live object or is not
+        Python's; NotAllowed where this program's token may not read code.
+
+        >>> import roundhouse as rh
+        >>> box = rh.compute("example").up_if_not()
+        >>> def divide(x):
+        ...     return 1 / x
+        >>> rh.function(divide).to(box).options(run_name="divided", replace=True)(4)
+        0.25
+        >>> box.get_run("divided").replay()
+        0.25
+        """
+        from roundhouse import _replay
+
+        return _replay.replay(self.cluster, {"name": self.name, "attempt": attempt or 0})
+
     def forget(self) -> None:
         """Removes it with all its attempts; NameTaken while one is running."""
         self.cluster._ask("run_forget", {"name": self.name})

@@ -108,6 +108,7 @@ inline constexpr std::size_t k_stderr_tail_bytes = 64 * 1024;
 inline constexpr std::uint64_t k_log_file_bytes_kept = 8 * 1024 * 1024;
 inline constexpr std::chrono::hours k_log_age_max{7 * 24};
 inline constexpr std::size_t k_webhook_bytes_max = 2048;
+inline constexpr std::size_t k_run_code_bytes_max = 16 * 1024 * 1024;
 
 // Runs. The journal's queue is bounded for whoever asks; what running attempts have to tell is bounded by their number and their
 // output windows.

@@ -145,10 +145,14 @@ Result<std::shared_ptr<Call>> Connection::start(const Request& request, std::sha
     const Result<void> sent = send_call(*call, message, request);
     if (sent) return std::shared_ptr<Call>(std::move(call));
     if (sent.error().code == Code::node_lost) {
+        {
+            const std::scoped_lock lock(mutex_);
+            call->sent_ = false;
+        }
         broke(sent.error());
         const std::scoped_lock lock(mutex_);
-        // It is resumed with the others: the node says that it never began, and it is sent then.
-        if (down_) return std::shared_ptr<Call>(std::move(call));
+        // It is resumed with the others, or was already: the node says that it never began, and it is sent then.
+        if (!lost_) return std::shared_ptr<Call>(std::move(call));
     }
     // The daemon has at most a part of it, which it throws away: this call has not started, whatever became of the others.
     {

@@ -73,6 +73,9 @@ void Connection::make_anew(std::unique_lock<std::mutex>& lock) {
         lock.lock();
         if (is_another) {
             link_->shutdown();
+            for (const auto& [stream, kind] : *unsent) {
+                if (const std::shared_ptr<Pending> call = find(stream); call != nullptr && kind == wire::CALL) call->sent_ = false;
+            }
         } else if (unsent) {
             resume(lock, *unsent);
             is_up = true;
@@ -205,6 +208,7 @@ bool Connection::send_frame_again(std::unique_lock<std::mutex>& lock, const std:
     if (call->for_node_) taken.message.set_output_number(call->output_number_);
     const std::uint64_t asked = std::exchange(call->items_granted_, 0);  // for the first item of what has not begun
     call->told_items_ = 0;
+    call->sent_ = true;
     lock.unlock();
     // A connection that is lost again shows itself to the next reader.
     static_cast<void>(link_->send(taken.message, taken.body.view()));

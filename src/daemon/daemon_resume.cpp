@@ -104,6 +104,7 @@ awaitable<void> Daemon::restore() {
         spdlog::warn("worker {} has not come back from the daemon before this one within {} s: calls wait for it", id, std::chrono::duration_cast<std::chrono::seconds>(limits::k_restore_timeout).count());
         if (const auto worker = workers_.find(id)) router_.park(*worker);
     }
+    co_await runs_.take_over(node_is_new_);
     become_ready();
 }
 
@@ -129,7 +130,6 @@ void Daemon::on_announced(Worker& worker) {
 
 void Daemon::become_ready() {
     if (std::exchange(ready_, true)) return;
-    if (!stopping_) runs_.take_over(node_is_new_);
     for (net::Event* const event : waiting_) event->set();
     for (Session& session : sessions_) session.connection.greet_waiting();
 }

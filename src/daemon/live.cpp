@@ -63,7 +63,7 @@ void Live::put(const Service& service, const std::vector<std::string>& old_names
         if (const auto worker = copy.lock()) copies.push_back(worker->id);
     }
     Json about{{"name", service.name}, {"kind", static_cast<int>(service.kind)}, {"language", service.language}, {"class", service.class_name}, {"process", service.process},
-               {"described", service.described}, {"workers", workers}, {"copies", copies}, {"old_names", old_names}};
+               {"described", service.described}, {"workers", workers}, {"copies", copies}, {"old_names", old_names}, {"code_digest", service.code_digest}};
     if (service.dead) about["dead"] = error_json(*service.dead);
     // What lives in a worker cannot be made again.
     const bool has_code = service.code != nullptr && !is_live_object(service.kind);

@@ -90,6 +90,7 @@ void Node::restore_service(const Live::Record& record) {
     service->class_name = about.at("class");
     service->process = about.at("process");
     service->described = about.at("described");
+    service->code_digest = about.value("code_digest", std::string());
     if (const auto code = about.find("code"); code != about.end()) {
         auto loadable = std::make_shared<Loadable>();
         loadable->request = code->at("request");

@@ -329,8 +329,8 @@ bool Router::note_from_worker(Worker& worker, std::uint64_t stream, Route& route
                 answer(route, why_over(route, false).with("started", started.empty() ? "yes" : started));
                 route.result_begun = true;
             }
-            // A body that nobody takes would wait for credit for ever.
-            if (route.client == nullptr && route.result_bytes_left != 0) tell_worker(worker, stream, wire::CANCEL);
+            // A body that nobody takes would wait for credit for ever. Whoever may come back has it said again.
+            if (route.client == nullptr && !route.restored && route.result_bytes_left != 0) tell_worker(worker, stream, wire::CANCEL);
             return true;
         }
         case wire::CHUNK:

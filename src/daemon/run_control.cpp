@@ -91,6 +91,9 @@ Json begun_json(const store::Journal::Begun& begun) {
             {"code_compared", begun.code_compared}, {"arguments_compared", begun.arguments_compared}};
 }
 Json logs_json(std::int64_t attempt, std::uint64_t next, bool over) { return {{"attempt", attempt}, {"next", next}, {"over", over}}; }
+Json dispatch_json(const store::RunRecord& run, const store::AttemptRecord& attempt, const store::Journal::Dispatch& dispatch) {
+    return {{"attempt", attempt.number}, {"service", run.service}, {"method", run.method}, {"encoding", static_cast<int>(dispatch.arguments.encoding)}, {"program_parts", dispatch.program.part_bytes.size()}};
+}
 Json cancelled_json(bool cancelled) { return {{"cancelled", cancelled}}; }
 Json damaged_json(const std::string& name, const Error& error) { return {{"name", name}, {"state", "damaged"}, {"error", error_json(error)}}; }
 
@@ -136,8 +139,9 @@ awaitable<Outcome> RunControl::call(std::string method, Body body, Asker asker) 
     if (method == "run_logs") co_return co_await logs(*request, asker);
     if (method == "run_result") co_return co_await result(*request, asker);
     if (method == "run_cancel") co_return co_await cancel_run(*request, asker);
+    if (method == "run_dispatch") co_return co_await dispatch(*request, asker);
     if (method == "run_forget") co_return co_await forget(*request, asker);
-    co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; of runs it has run_start, run_get, run_list, run_logs, run_result, run_cancel and run_forget", method)));
+    co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; of runs it has run_start, run_get, run_list, run_logs, run_result, run_dispatch, run_cancel and run_forget", method)));
 }
 
 // --- starting --------------------------------------------------------------------------------------------------------
@@ -182,6 +186,11 @@ Result<store::Journal::Wanted> RunControl::wanted_in(const Json& request, const 
         return fail(Error(Code::unsupported, fmt::format("\"{}.{}\" is a generator, and a run has one result. Try: return a list, or call it without run_name", service->name, wanted.method)).with("started", "no"));
     wanted.service = service->name;
     wanted.code = service->code_digest;
+    if (service->code != nullptr && service->code->request.size() + service->code->attachments.bytes.size() <= limits::k_run_code_bytes_max) {
+        wanted.program.add(as_byte_view(service->code->request));
+        const std::vector<ByteView> attached = service->code->attachments.parts();
+        for (std::size_t i = 1; i < attached.size(); ++i) wanted.program.add(attached[i]);
+    }
     const std::vector<ByteView> parts = body.parts();
     wanted.arguments.encoding = static_cast<Encoding>(encoding);
     for (std::size_t i = 1; i < parts.size(); ++i) wanted.arguments.add(parts[i]);
@@ -397,6 +406,25 @@ awaitable<Outcome> RunControl::get(const Json& request, Asker asker) {
     const Result<Found> found = co_await find(request, asker);
     if (!found) co_return Outcome::failed(found.error());
     co_return json_outcome(description_of(found->history));
+}
+
+// Parts: what they are, then those of the program, then the arguments'.
+awaitable<Outcome> RunControl::dispatch(const Json& request, Asker asker) {
+    const Result<Found> found = co_await find(request, asker);
+    if (!found) co_return Outcome::failed(found.error());
+    if (const auto may = asker.principal.may(Scope::deploy, "to read the code of a run"); !may) co_return Outcome::failed(may.error());
+    const std::string& name = found->history.run.name;
+    const auto dispatch = co_await runs_.ask<store::Journal::Dispatch>(
+        [&](store::Journal& journal, auto done) { journal.read_dispatch(found->history.run.id, found->attempt.number, std::move(done)); });
+    if (!dispatch) co_return Outcome::failed(dispatch.error());
+    if (dispatch->program.part_bytes.empty())
+        co_return Outcome::failed(Error(Code::unsupported, fmt::format("the code of attempt {} of the run \"{}\" was not stored: it belongs to a live object or to a program, or has more than {} bytes", found->attempt.number, name,
+                                                                       limits::k_run_code_bytes_max)).with("run", name));
+    Body body = Body::one(Encoding::json, as_byte_view(dump(dispatch_json(found->history.run, found->attempt, *dispatch))));
+    for (const Body* const each : {&dispatch->program, &dispatch->arguments}) {
+        for (const ByteView part : each->parts()) body.add(part);
+    }
+    co_return Outcome::returned(std::move(body));
 }
 
 awaitable<Outcome> RunControl::list(const Json& request, Asker asker) {

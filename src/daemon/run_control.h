@@ -37,6 +37,7 @@ private:
 
     net::asio::awaitable<Outcome> start(const Json& request, const Body& body, Asker asker);
     net::asio::awaitable<Outcome> get(const Json& request, Asker asker);
+    net::asio::awaitable<Outcome> dispatch(const Json& request, Asker asker);
     net::asio::awaitable<Outcome> list(const Json& request, Asker asker);
     net::asio::awaitable<Outcome> logs(const Json& request, Asker asker);
     net::asio::awaitable<Outcome> result(const Json& request, Asker asker);

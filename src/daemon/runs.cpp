@@ -66,21 +66,26 @@ awaitable<Result<store::Journal::Begun>> Runs::begin(store::Journal::Wanted want
     co_return std::move(answer->result);
 }
 
-void Runs::take_over(bool node_is_new) {
-    journal_.take_over(node_is_new, [this](Result<std::vector<store::Journal::Unfinished>> unfinished) {
-        if (!unfinished) spdlog::error("what the daemon before this one was running cannot be read: {}", unfinished.error().message);
-        if (!unfinished || stopping_) return;
-        for (store::Journal::Unfinished& each : *unfinished) {
-            const auto attempt = std::make_shared<RunningAttempt>(executor_, std::move(each.run), each.attempt);
-            attempt->logged_bytes = attempt->printed_bytes = each.log.offset;
-            spdlog::info("attempt {} of the run {} goes on", attempt->number, attempt->run.name);
-            // Whoever asked for it was allowed to when it was acknowledged.
-            add(attempt, Principal{attempt->run.principal, Scope::admin, {}});
-            attempt->call = attempt->calls->resume(static_cast<std::uint64_t>(attempt->number), each.log.place, [raw = attempt.get()] { raw->bell.set(); });
-            attempt->state = RunState::running;
-            tasks_.spawn(drive(attempt));
-        }
+awaitable<void> Runs::take_over(bool node_is_new) {
+    const auto answer = std::make_shared<JournalAnswer<std::vector<store::Journal::Unfinished>>>(executor_);
+    const bool is_there = journal_.take_over(node_is_new, [answer](Result<std::vector<store::Journal::Unfinished>> unfinished) {
+        answer->result = std::move(unfinished);
+        answer->arrived.set();
     });
+    if (!is_there) co_return;
+    co_await answer->arrived.wait();
+    if (!answer->result) spdlog::error("what the daemon before this one was running cannot be read: {}", answer->result.error().message);
+    if (!answer->result || stopping_) co_return;
+    for (store::Journal::Unfinished& each : *answer->result) {
+        const auto attempt = std::make_shared<RunningAttempt>(executor_, std::move(each.run), each.attempt);
+        attempt->logged_bytes = attempt->printed_bytes = each.log.offset;
+        spdlog::info("attempt {} of the run {} goes on", attempt->number, attempt->run.name);
+        // Whoever asked for it was allowed to when it was acknowledged.
+        add(attempt, Principal{attempt->run.principal, Scope::admin, {}});
+        attempt->call = attempt->calls->resume(static_cast<std::uint64_t>(attempt->number), each.log.place, [raw = attempt.get()] { raw->bell.set(); });
+        attempt->state = RunState::running;
+        tasks_.spawn(drive(attempt));
+    }
 }
 
 void Runs::run(const store::Journal::Begun& begun, Body arguments, Principal principal) {

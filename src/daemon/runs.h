@@ -73,8 +73,9 @@ public:
 
     // Asks the journal for it, and runs what that makes. Whoever asked may be gone by then: what is journalled runs.
     net::asio::awaitable<Result<store::Journal::Begun>> begin(store::Journal::Wanted wanted, Principal principal);
-    // Goes on with what a daemon before this one was running. Once, when it is known which workers live.
-    void take_over(bool node_is_new);
+    // Goes on with what a daemon before this one was running. Once, when it is known which workers live, and before anybody may
+    // ask for what runs.
+    net::asio::awaitable<void> take_over(bool node_is_new);
     void cancel(RunningAttempt& attempt, bool kill);
     // The daemon ends: what is journalled from now on is the next one's to find.
     void stop() { stopping_ = true; }

@@ -151,7 +151,9 @@ awaitable<void> answer_run(Exchange& exchange, std::string name, std::uint64_t a
 
 }  // namespace
 
-bool wants_run(const Request& request) { return request.method == "POST" && (!request.header("idempotency-key").empty() || responds_async(request)); }
+bool wants_run(const Request& request) {
+    return request.method == "POST" && (!request.header("idempotency-key").empty() || !request.header("roundhouse-webhook").empty() || responds_async(request));
+}
 
 awaitable<void> serve_run_of(Exchange& exchange, Target target, CallOptions options, Arguments arguments) {
     if (target.method.empty()) target.method = "call";

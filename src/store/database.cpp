@@ -50,7 +50,7 @@ Error explain(const Format& format, const std::string& path, sqlite3* database, 
                 .with("path", path);
         default: break;
     }
-    return Error(Code::io, fmt::format("the {} {} could not be used: {}{}", format.name, path, words, advice)).with("path", path);
+    return Error(Code::io, fmt::format("the {} {} could not be used: {} (SQLite's {}){}", format.name, path, words, result, advice)).with("path", path);
 }
 
 Error refused(std::string_view what, const std::string& path, int error_number) {
@@ -78,8 +78,8 @@ Result<void> make_folders(const std::string& file) {
 Result<void> make_file(const Format& format, const std::string& path) {
     RH_TRY_VOID(make_folders(path));
     std::string draft = path + ".XXXXXX";
-    const Fd file(::mkostemp(draft.data(), O_CLOEXEC));
-    if (!file) return fail(refused(fmt::format("make the {}", format.name), path, errno));
+    // Closed before it has its name, from when on it is that file.
+    if (const Fd file(::mkostemp(draft.data(), O_CLOEXEC)); !file) return fail(refused(fmt::format("make the {}", format.name), path, errno));
     const bool made = ::link(draft.c_str(), path.c_str()) == 0;
     const int why = errno;
     ::unlink(draft.c_str());

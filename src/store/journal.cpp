@@ -88,9 +88,9 @@ Journal::~Journal() {
     if (thread_.joinable()) thread_.join();
 }
 
-void Journal::take_over(bool node_is_new, Done<std::vector<Unfinished>> done) {
+bool Journal::take_over(bool node_is_new, Done<std::vector<Unfinished>> done) {
     struct stat found {};
-    if (::stat(path_.c_str(), &found) != 0) return;
+    if (::stat(path_.c_str(), &found) != 0) return false;
     ask<std::vector<Unfinished>>(true, [this, node_is_new](const RunRecords& records) -> Result<std::vector<Unfinished>> {
         std::vector<Unfinished> all;
         if (node_is_new) {
@@ -105,6 +105,7 @@ void Journal::take_over(bool node_is_new, Done<std::vector<Unfinished>> done) {
         }
         return all;
     }, std::move(done));
+    return true;
 }
 
 // --- what is asked ---------------------------------------------------------------------------------------------------
@@ -177,10 +178,11 @@ Result<Journal::Begun> Journal::begin_now(const RunRecords& records, const Wante
     begun.attempt.shown = wanted.shown;
     begun.attempt.deadline_ms = wanted.deadline_ms;
     begun.attempt.kill = wanted.kill;
-    begun.attempt.stored_bytes = static_cast<std::int64_t>(wanted.arguments.bytes.size());
+    begun.attempt.stored_bytes = static_cast<std::int64_t>(wanted.arguments.bytes.size() + wanted.program.bytes.size());
     RH_TRY_VOID(records.put(begun.run));
     RH_TRY_VOID(records.put(begun.run.id, begun.attempt));
     RH_TRY_VOID(records.put_body(begun.run.id, number, BodyKind::arguments, wanted.arguments));
+    if (!wanted.program.part_bytes.empty()) RH_TRY_VOID(records.put_body(begun.run.id, number, BodyKind::code, wanted.program));
     return begun;
 }
 
@@ -224,6 +226,15 @@ void Journal::read_result(std::string run_id, AttemptRecord attempt, Done<Outcom
 
 void Journal::read_arguments(std::string run_id, std::int64_t number, Done<Body> done) {
     ask<Body>(false, [run_id = std::move(run_id), number](const RunRecords& records) { return records.body(run_id, number, BodyKind::arguments); }, std::move(done));
+}
+
+void Journal::read_dispatch(std::string run_id, std::int64_t number, Done<Dispatch> done) {
+    ask<Dispatch>(false, [run_id = std::move(run_id), number](const RunRecords& records) -> Result<Dispatch> {
+        Dispatch dispatch;
+        RH_TRY(dispatch.program, records.body(run_id, number, BodyKind::code));
+        RH_TRY(dispatch.arguments, records.body(run_id, number, BodyKind::arguments));
+        return dispatch;
+    }, std::move(done));
 }
 
 void Journal::read_log(std::string run_id, std::int64_t number, LogCursor from, std::uint64_t bytes_max, Done<LogRead> done) {

@@ -41,6 +41,7 @@ public:
         std::int64_t deadline_ms = 0;
         bool kill = false;
         std::string webhook;
+        Body program;  // with what its service was deployed; none: it cannot be replayed
         Body arguments;
     };
     struct Begun {
@@ -80,8 +81,8 @@ public:
     Journal& operator=(const Journal&) = delete;
 
     // What a daemon before this one was running; where the workers went with it (`node_is_new`) that is lost, and there is none.
-    // Once, before anything else is asked. Tells nothing where there is no journal yet.
-    void take_over(bool node_is_new, Done<std::vector<Unfinished>> done);
+    // Once, before anything else is asked. False where there is no journal yet: then nothing is told.
+    bool take_over(bool node_is_new, Done<std::vector<Unfinished>> done);
 
     // Those that follow are Code::limit_exceeded at once when too much waits.
 
@@ -93,6 +94,12 @@ public:
     // The value, or the exception, of an attempt that has ended.
     void read_result(std::string run_id, AttemptRecord attempt, Done<Outcome> done);
     void read_arguments(std::string run_id, std::int64_t number, Done<Body> done);
+    // With what that attempt can be made again somewhere else.
+    struct Dispatch {
+        Body program;
+        Body arguments;
+    };
+    void read_dispatch(std::string run_id, std::int64_t number, Done<Dispatch> done);
     void read_log(std::string run_id, std::int64_t number, LogCursor from, std::uint64_t bytes_max, Done<LogRead> done);
     // A damaged one as well; Code::not_found where there is none. Not while it runs, which is for the caller to see to.
     void forget(std::string name, Done<bool> done);

@@ -132,7 +132,7 @@ protected:
 };
 
 TEST_F(JournalTest, NothingIsMadeUntilSomethingIsAsked) {
-    journal_->take_over(false, [](const auto&) { FAIL() << "there is nothing to take over"; });
+    EXPECT_FALSE(journal_->take_over(false, [](const auto&) { FAIL() << "there is nothing to take over"; }));
     reopen();
     EXPECT_TRUE(fs::is_empty(folder_));
 }

@@ -33,7 +33,7 @@ std::int64_t sum_of(std::string_view run_id, const AttemptRecord& attempt) {
 }
 
 std::string body_file(std::string_view run_id, std::int64_t number, BodyKind kind) {
-    return fmt::format("{}-{}.{}", run_id, number, kind == BodyKind::arguments ? "arguments" : "result");
+    return fmt::format("{}-{}.{}", run_id, number, kind == BodyKind::arguments ? "arguments" : kind == BodyKind::code ? "code" : "result");
 }
 
 Result<void> write_file(const std::string& folder, const std::string& name, std::string_view bytes) {
@@ -179,7 +179,7 @@ Result<Body> RunRecords::body(std::string_view run_id, std::int64_t number, Body
     RH_TRY(Statement row, database_.prepare("SELECT encoding, parts, bytes, file, checksum FROM bodies WHERE run = ? AND number = ? AND kind = ?"));
     RH_TRY(const bool found, row.bind(1, run_id).bind(2, number).bind(3, static_cast<std::int64_t>(kind)).step());
     if (!found) return Body();
-    const auto is_damaged = [&] { return fail(damaged(fmt::format("{} of attempt {} of a run", kind == BodyKind::result ? "the result" : "the arguments", number)).with("attempt", std::to_string(number))); };
+    const auto is_damaged = [&] { return fail(damaged(fmt::format("{} of attempt {} of a run", kind == BodyKind::result ? "the result" : kind == BodyKind::code ? "the code" : "the arguments", number)).with("attempt", std::to_string(number))); };
     Body body;
     body.encoding = static_cast<Encoding>(row.number(0));
     const std::string parts = row.text(1);
@@ -247,7 +247,7 @@ Result<void> RunRecords::erase_attempt(std::string_view run_id, std::int64_t num
     }
     // A file without its row is nothing; a row without its file would be damage, so rows go first. What a rolled back transaction
     // would bring back was over and to be forgotten in any case.
-    for (const BodyKind kind : {BodyKind::arguments, BodyKind::result}) ::unlink((folder_ + '/' + body_file(run_id, number, kind)).c_str());
+    for (const BodyKind kind : {BodyKind::arguments, BodyKind::result, BodyKind::code}) ::unlink((folder_ + '/' + body_file(run_id, number, kind)).c_str());
     ::unlink(run_log_path(folder_, run_id, number).c_str());
     return {};
 }

@@ -58,7 +58,7 @@ Outcome outcome_of(const AttemptRecord& attempt);
 // What whoever waited for a lost attempt is told.
 Error lost_error(std::string_view name, std::int64_t number, bool has_printed);
 
-enum class BodyKind : std::int64_t { arguments = 1, result = 2 };  // stored: never renumber
+enum class BodyKind : std::int64_t { arguments = 1, result = 2, code = 3 };  // stored: never renumber
 
 class RunRecords {
 public:

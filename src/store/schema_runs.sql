@@ -38,7 +38,7 @@ CREATE INDEX attempts_by_state ON attempts (state);
 CREATE TABLE bodies (
   run TEXT NOT NULL,
   number INTEGER NOT NULL,
-  kind INTEGER NOT NULL,           -- 1: arguments, 2: result
+  kind INTEGER NOT NULL,           -- 1: arguments, 2: result, 3: code
   encoding INTEGER NOT NULL,       -- base/body.h
   parts TEXT NOT NULL,             -- JSON: their sizes
   bytes BLOB NOT NULL,             -- empty where a file has them

@@ -76,6 +76,7 @@ ROWS: dict[str, str] = {
     "`.endpoint()`": "test_where_it_is",
     "`.save()` of a function or module": "test_saved_functions_and_modules",
     "`.signature()`, `.method_signature(m)`": "test_signatures",
+    "`Function.run()`, `.get()`, `.get_or_call()`": RUNS + "test_run_get_and_get_or_call",
     "`Function.map()`, `.starmap()`": "test_map",
     # Calling
     "`stream_logs=False`": "test_stream_logs",

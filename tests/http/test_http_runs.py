@@ -6,6 +6,7 @@ from pathlib import Path
 
 import roundhouse as rh
 from http_asking import Node, wait_until
+from roundhouse._webhooks import deliver
 
 
 def test_an_idempotency_key_runs_once(node: Node) -> None:
@@ -83,3 +84,19 @@ def test_what_cannot_be_a_run(node: Node) -> None:
     assert (generator.status, generator.code) == (501, "unsupported")
     invalid = node.post("/v1/services/add/call", {"a": 1}, Idempotency_Key="no/name")
     assert (invalid.status, invalid.code) == (400, "invalid_name")
+
+
+def test_a_webhook_is_told(node: Node) -> None:
+    """Here by a node that has no worker which could, and then one; what it sends is in test_webhooks.py."""
+    for refused, address in (("unsupported", "http://127.0.0.1:9/done"), ("bad_arguments", "done")):
+        answer = node.post("/v1/services/add/call", {"a": 1}, Roundhouse_Webhook=address)
+        assert answer.code == refused
+    node.box.webhook_secret()
+    rh.function(deliver).to(node.box, name="roundhouse-webhooks")
+    answer = node.post(
+        "/v1/services/add/call", {"a": 1}, Idempotency_Key="tells", Roundhouse_Webhook="http://127.0.0.1:9/done"
+    )
+    assert (answer.status, answer.json) == (200, 3)
+    told = node.ask("GET", "/v1/runs/tells.webhook-1")
+    assert told.json["service"] == "roundhouse-webhooks"
+    assert node.ask("GET", "/v1/runs/tells").json["webhook"] == "http://127.0.0.1:9/done"

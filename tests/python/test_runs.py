@@ -57,6 +57,27 @@ def until(run: rh.Run, state: str) -> None:
         time.sleep(0.01)
 
 
+# --- Runhouse's names ------------------------------------------------------------------------------------------------
+
+
+def test_run_get_and_get_or_call(box: rh.Cluster, tmp_path: Path) -> None:
+    noted = rh.function(subjects.noted).to(box)
+    ledger = str(tmp_path / "ledger")
+    key = noted.run(ledger, 3)
+    assert key.startswith("noted-")
+    assert noted.get(key) == 9
+    assert box.get_run(key).status == "succeeded"
+    assert noted.options(run_name="named-run").run(ledger, 4) == "named-run"
+    for _ in range(2):
+        assert noted.get_or_call("named-run", True, ledger, 4) == 16
+    assert lines_of(tmp_path / "ledger") == ["ran 3", "ran 4"]
+    told = rh.function(subjects.until_told).to(box)
+    key = told.run(str(tmp_path))
+    subjects.wait_for(str(tmp_path / "begun"))
+    (tmp_path / "go").touch()
+    assert told.get(key) == f"done in {tmp_path}"
+
+
 # --- asked for again -----------------------------------------------------------------------------------------------
 
 
