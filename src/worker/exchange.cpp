@@ -68,7 +68,7 @@ Result<bool> Exchange::conclude(std::uint64_t id, rpc::Message& head, Body body,
     Result<bool> sent = send();
     if (sent || sent.error().code == Code::node_lost) {
         const Lock lock(mutex_);
-        running->head.emplace(std::move(head));
+        running->head = std::make_unique<rpc::Message>(std::move(head));
         running->result = result;
     }
     return sent;

@@ -137,7 +137,7 @@ private:
         std::uint64_t items_cost = 0;  // of all that were paid for
         bool asks_first = false;       // prefetch 0
         // The result, once it was sent.
-        std::optional<rpc::Message> head;
+        std::unique_ptr<rpc::Message> head;
         std::shared_ptr<const Body> result;
         bool result_due = false;       // to be sent again behind a large item
         Clock::time_point ended_at{};

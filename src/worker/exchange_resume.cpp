@@ -127,7 +127,7 @@ bool Exchange::say_again(Running& running, const rpc::Message& asked) {
     bool ended = false;
     {
         const Lock lock(mutex_);
-        ended = running.head.has_value();
+        ended = running.head != nullptr;
         if (running.sent != nullptr) {
             Sent& sent = *running.sent;
             std::uint64_t has = sent.output_granted;

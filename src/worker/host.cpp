@@ -495,7 +495,7 @@ Result<void> HostImpl::take_call(rpc::Message& message, Body body) {
     call.id = message.stream();
     call.service = message.service();
     call.method = message.method();
-    call.session = message.session();
+    call.session = std::move(*message.mutable_session());
     call.deadline_ms = message.deadline_ms();
     call.prefetch = message.prefetch();
     for (std::string& parent : *message.mutable_parents()) {

@@ -6,13 +6,14 @@
   may begin as its history has (`attempts`);
 - **hung**: no answer at the deadline plus a grace;
 - **untrue**: an answer that is neither a value, nor the code's own exception, nor one of the typed errors; or one that
-  says `started` is "yes" about code that has not begun.
+  says `started` is "yes" about code that has not begun (but for the one call that a killed worker was just beginning).
 
 A typed error that is true is none of these.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ def judge_rows(code: list[Row], caller: list[Row]) -> Verdict:
     for row in caller:
         if row["what"] == "told":
             told.setdefault((row["call"], row["attempt"], row["caller"]), []).append(row)
+    died: set[str] = set()
     ends = {(row["call"], row["outcome"]) for rows in told.values() for row in rows}
     for asked in (row for row in caller if row["what"] == "asked"):
         key = (asked["call"], asked["attempt"])
@@ -85,7 +87,8 @@ def judge_rows(code: list[Row], caller: list[Row]) -> Verdict:
             )
         verdict.answers[_name_of(answer)] += 1
         verdict.lost.extend(_losses(answer, key in begun, ended.get(key, set())))
-        verdict.untrue.extend(_untruths(answer, key in begun))
+        if not _was_just_beginning(answer, key in begun, died):
+            verdict.untrue.extend(_untruths(answer, key in begun))
     for call in (row["call"] for row in caller if row["what"] == "acknowledged"):
         # One that is nowhere to be found has not ended, whatever was told of it.
         if not any(ended_call == call and outcome != "NotFound" for ended_call, outcome in ends):
@@ -110,6 +113,17 @@ def _losses(answer: Row, has_begun: bool, ends: set[str]) -> Iterator[str]:
         yield f"{call}: told an exception of code that has not begun"
     elif answer.get("started") == "no" and has_begun:
         yield f"{call}: {outcome} says that it never started, and it has"
+
+
+def _was_just_beginning(answer: Row, has_begun: bool, died: set[str]) -> bool:
+    """A worker marks a call before its code runs, and may be killed between that and the code's first row.
+
+    That is one call of each at most, as only one begins at a time."""
+    pid = re.search(r"the worker \(pid (\d+)\) was killed", answer.get("message", ""))
+    if pid is None or has_begun or answer.get("started") != "yes" or pid[1] in died:
+        return False
+    died.add(pid[1])
+    return True
 
 
 def _untruths(answer: Row, has_begun: bool) -> Iterator[str]:

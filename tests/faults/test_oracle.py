@@ -117,3 +117,12 @@ def test_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["M=3"]) == 2
     assert main(["ONLY=no-such-fault"]) == 2
     assert "daemon-killed" in capsys.readouterr().err
+
+
+def test_a_killed_worker_was_beginning_one_call_at_most() -> None:
+    killed = {"message": "the worker (pid 4) was killed by signal 9", "started": "yes"}
+    one = [_ASKED, {**_lost("WorkerDied"), **killed}]
+    other = [{**row, "call": "d"} for row in one]
+    assert wrong([], one) == []
+    assert wrong([], [*one, *other]) == ["untrue"]
+    assert wrong([{**_BEGUN, "call": "d"}], [*one, *other]) == []
