@@ -110,7 +110,26 @@ Result<bool> file_is_there(const Format& format, const std::string& path, Databa
 
 bool is_busy(const Error& error) { return error.fact("busy") == "True"; }
 
-void Statement::Finalize::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+IdleStatements::~IdleStatements() {
+    for (const auto& [sql, statement] : by_sql_) sqlite3_finalize(statement);
+}
+
+sqlite3_stmt* IdleStatements::take(std::string_view sql) {
+    const auto found = by_sql_.find(std::string(sql));
+    return found == by_sql_.end() ? nullptr : std::exchange(found->second, nullptr);
+}
+
+void IdleStatements::give_back(sqlite3_stmt* statement) {
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    // Of one that was used twice at once, one is kept.
+    sqlite3_stmt*& place = by_sql_[sqlite3_sql(statement)];
+    if (place == nullptr) {
+        place = statement;
+    } else {
+        sqlite3_finalize(statement);
+    }
+}
 
 Statement& Statement::bind(int at, std::string_view text) {
     sqlite3_bind_text(statement_.get(), at, text.data(), static_cast<int>(text.size()), SQLITE_STATIC);
@@ -131,7 +150,7 @@ Result<bool> Statement::step() {
     const int result = sqlite3_step(statement_.get());
     if (result == SQLITE_ROW) return true;
     if (result == SQLITE_DONE) return false;
-    return fail(explain(*format_, path_, sqlite3_db_handle(statement_.get()), result));
+    return fail(explain(*format_, *path_, sqlite3_db_handle(statement_.get()), result));
 }
 
 std::string Statement::text(int column) const {
@@ -162,10 +181,11 @@ Result<std::optional<Database>> Database::open(const Format& format, const std::
 }
 
 Result<Statement> Database::prepare(const char* sql) const {
-    sqlite3_stmt* statement = nullptr;
+    sqlite3_stmt* statement = idle_->take(sql);
+    if (statement != nullptr) return Statement(*format_, path_, statement, *idle_);
     const int result = sqlite3_prepare_v2(database_.get(), sql, -1, &statement, nullptr);
     if (result != SQLITE_OK) return fail(explain(*format_, path_, database_.get(), result));
-    return Statement(*format_, path_, statement);
+    return Statement(*format_, path_, statement, *idle_);
 }
 
 Result<void> Database::run(const char* sql) const {

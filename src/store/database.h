@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -33,11 +34,27 @@ struct Format {
     std::vector<const char*> steps;
 };
 
-// One prepared statement. Texts that are bound must live until the last step.
+// Statements that a Database has prepared and nobody uses just now: to prepare one costs more than to run it.
+class IdleStatements {
+public:
+    IdleStatements() = default;
+    ~IdleStatements();
+    IdleStatements(const IdleStatements&) = delete;
+    IdleStatements& operator=(const IdleStatements&) = delete;
+
+    // Null where there is none of that text.
+    sqlite3_stmt* take(std::string_view sql);
+    void give_back(sqlite3_stmt* statement);
+
+private:
+    std::unordered_map<std::string, sqlite3_stmt*> by_sql_;
+};
+
+// One prepared statement, which does not outlive its Database. Texts that are bound must live until the last step.
 class Statement {
 public:
     Statement() = default;
-    Statement(const Format& format, std::string path, sqlite3_stmt* statement) : format_(&format), path_(std::move(path)), statement_(statement) {}
+    Statement(const Format& format, const std::string& path, sqlite3_stmt* statement, IdleStatements& idle) : format_(&format), path_(&path), statement_(statement, Return{&idle}) {}
 
     Statement& bind(int at, std::string_view text);
     Statement& bind(int at, std::int64_t number);
@@ -48,12 +65,13 @@ public:
     std::int64_t number(int column) const;
 
 private:
-    struct Finalize {
-        void operator()(sqlite3_stmt* statement) const;
+    struct Return {
+        IdleStatements* idle = nullptr;
+        void operator()(sqlite3_stmt* statement) const { idle->give_back(statement); }
     };
     const Format* format_ = nullptr;
-    std::string path_;
-    std::unique_ptr<sqlite3_stmt, Finalize> statement_;
+    const std::string* path_ = nullptr;  // the Database's
+    std::unique_ptr<sqlite3_stmt, Return> statement_;
 };
 
 class Database {
@@ -73,7 +91,7 @@ private:
     struct Close {
         void operator()(sqlite3* database) const;
     };
-    Database(const Format& format, std::string path, sqlite3* database) : format_(&format), path_(std::move(path)), database_(database) {}
+    Database(const Format& format, std::string path, sqlite3* database) : format_(&format), path_(std::move(path)), database_(database), idle_(std::make_unique<IdleStatements>()) {}
     Result<void> prepare_tables(Access access, Deadline deadline) const;
     Result<void> add_tables() const;
     Result<std::int64_t> pragma(const char* sql) const;
@@ -81,6 +99,7 @@ private:
     const Format* format_;
     std::string path_;
     std::unique_ptr<sqlite3, Close> database_;
+    std::unique_ptr<IdleStatements> idle_;  // gone before the database is closed
 };
 
 // True for an Error that says that another process had the file: the transaction did nothing and may be tried again.
