@@ -53,7 +53,6 @@ private:
 // One prepared statement, which does not outlive its Database. Texts that are bound must live until the last step.
 class Statement {
 public:
-    Statement() = default;
     Statement(const Format& format, const std::string& path, sqlite3_stmt* statement, IdleStatements& idle) : format_(&format), path_(&path), statement_(statement, Return{&idle}) {}
 
     Statement& bind(int at, std::string_view text);

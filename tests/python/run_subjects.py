@@ -51,6 +51,16 @@ def count_lines(folder: str, upto: int) -> int:
     return upto
 
 
+def count_until_told(folder: str) -> int:
+    """However fast the disk is, it still runs when something is to happen to it."""
+    number = 0
+    while not os.path.exists(f"{folder}/go"):
+        print(f"line {number}")
+        note(f"{folder}/ledger", str(number))
+        number += 1
+    return number
+
+
 def shell_until_told(folder: str) -> str:
     subprocess.run(["echo", "from a child"], check=True)
     print("from python")
