@@ -143,11 +143,7 @@ class PooledService(Service):
         inputs: Inputs | None,
     ) -> Call[Any]:
         def begin(replica: Service, left: float | None) -> _engine.Call:
-            link = replica._link
-            started = link.start(replica.name, method, replica.encoding, parts, screen, left, options.kill)
-            if inputs is not None:
-                inputs.pump(started)
-            return started
+            return replica._begin(method, options, parts, screen, left, inputs)
 
         with self._lock:
             replica = self._free.popleft() if self._free and not self._waiting else None

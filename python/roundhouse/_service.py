@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from roundhouse import _engine
     from roundhouse._cluster import Cluster
     from roundhouse._inputs import Inputs
     from roundhouse._options import Options
@@ -172,10 +173,21 @@ class Service:
         timeout: float | None,
         inputs: Inputs | None,
     ) -> Call[Any]:
+        return Call(self, method, self._begin(method, options, parts, screen, timeout, inputs), screen)
+
+    def _begin(
+        self,
+        method: str,
+        options: Options,
+        parts: list[Any],
+        screen: CallScreen,
+        timeout: float | None,
+        inputs: Inputs | None,
+    ) -> _engine.Call:
         started = self._link.start(self.name, method, self.encoding, parts, screen, timeout, options.kill)
         if inputs is not None:
             inputs.pump(started)
-        return Call(self, method, started, screen)
+        return started
 
     def _tried(
         self,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import pytest
 import roundhouse as rh
 import run_subjects as subjects
-from patience import wait_until
+from daemons import kill_daemon
 
 
 def test_a_run_is_replayed_here(box: rh.Cluster, tmp_path: Path) -> None:
@@ -47,12 +46,6 @@ def test_what_cannot_be_replayed_says_why(box: rh.Cluster) -> None:
     assert tally.add.options(run_name="replay-object")(3) == 3
     with pytest.raises(rh.Unsupported, match="live object"):
         box.get_run("replay-object").replay()
-
-
-def kill_daemon(node: rh.Cluster) -> None:
-    before = node.status()["pid"]
-    os.kill(before, signal.SIGKILL)
-    wait_until(lambda: node.status()["pid"] != before, 30, "another daemon")
 
 
 def test_the_code_is_known_to_the_next_daemon(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import roundhouse as rh
 import run_subjects as subjects
+from daemons import kill_daemon
 from patience import wait_until
 
 PATIENCE = 60.0
@@ -30,24 +31,6 @@ def node(request: pytest.FixtureRequest) -> Iterator[rh.Cluster]:
 
 def lines_of(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
-
-
-def kill_daemon(cluster: rh.Cluster) -> None:
-    """Ends when the keeper has started another."""
-    before = cluster.status()["pid"]
-    os.kill(before, signal.SIGKILL)
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        try:
-            if cluster.status()["pid"] != before:
-                return
-        except rh.NodeLost:
-            time.sleep(0.02)
-    raise TimeoutError("no other daemon came")
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def until(run: rh.Run, state: str) -> None:
@@ -394,7 +377,7 @@ def test_one_that_was_lost_with_its_node_is_tried_again(node: rh.Cluster, tmp_pa
     call = told.options(run_name="lost").submit(str(tmp_path))
     # So that it is known to have begun.
     wait_until(lambda: "first line" in node.get_run("lost").logs(), what="its first line")
-    os.kill(parent_of(node.status()["pid"]), signal.SIGKILL)
+    os.kill(node.status()["keeper_pid"], signal.SIGKILL)
     with pytest.raises(rh.NodeLost):
         call.result(PATIENCE)
     node.up_if_not()
