@@ -164,6 +164,22 @@ Error error_from(nb::handle tuple) {
     return error;
 }
 
+// The text of a name that most calls have in common with the one before. With the GIL.
+class LastName {
+public:
+    nb::object of(const std::string& name) {
+        if (!text_ || name != name_) {
+            text_ = nb::str(name.data(), name.size());
+            name_ = name;
+        }
+        return text_;
+    }
+
+private:
+    std::string name_;
+    nb::object text_;
+};
+
 class PyRunner final : public worker::Runner {
 public:
     explicit PyRunner(nb::object runner) : runner_(std::move(runner)), run_(runner_.attr("run")), canceller_(runner_) {}
@@ -178,10 +194,8 @@ public:
         try {
             nb::object result;
             try {
-                result = run_(call.id, nb::str(call.service.data(), call.service.size()),
-                              nb::str(call.method.data(), call.method.size()), static_cast<int>(call.body.encoding),
-                              python_parts(std::move(call.body)), nb::bytes(call.session.data(), call.session.size()),
-                              call.deadline_ms, call.prefetch, parents_of(call));
+                result = run_(call.id, service_.of(call.service), method_.of(call.method), static_cast<int>(call.body.encoding), python_parts(std::move(call.body)),
+                              call.prefetch, parents_of(call));
             } catch (...) {
                 // The runner catches what user code raises, so this is a cancel that struck in the runner itself, or a
                 // bug.
@@ -278,6 +292,8 @@ private:
 
     nb::object runner_;
     nb::object run_;
+    LastName service_;
+    LastName method_;
     Canceller canceller_;
 };
 

@@ -5,6 +5,8 @@
 #include <system_error>
 #include <vector>
 
+#include "wire/convert.h"
+
 namespace rh::worker {
 
 namespace {
@@ -21,7 +23,7 @@ std::shared_ptr<Exchange::Running> Exchange::find(std::uint64_t id) {
     return found == running_.end() ? nullptr : found->second;
 }
 
-void Exchange::begin(std::uint64_t id, std::uint32_t prefetch, Origin origin) {
+void Exchange::begin(std::uint64_t id, std::uint32_t prefetch, Origin origin, std::uint64_t acknowledged) {
     auto running = std::make_shared<Running>();
     running->id = id;
     running->origin = std::move(origin);
@@ -31,46 +33,49 @@ void Exchange::begin(std::uint64_t id, std::uint32_t prefetch, Origin origin) {
     running->item_window = prefetch == 0 ? 0 : static_cast<std::int64_t>(limits::k_items_window_bytes);
     const Lock lock(mutex_);
     last_id_ = std::max(last_id_, id);
+    if (acknowledged != 0) acknowledge(running->origin.session, acknowledged);
     running_.emplace(id, std::move(running));
 }
 
-void Exchange::end(std::uint64_t id) {
-    const Lock lock(mutex_);
-    const auto found = running_.find(id);
-    if (found == running_.end()) return;
-    const std::shared_ptr<Running> running = std::move(found->second);
-    running->deaf = true;
-    running->changed.notify_all();
-    running_.erase(found);
-    if (!running->head) return;
-    running->ended_at = Clock::now();
-    kept_bytes_ += running->result->bytes.size();
-    kept_.push_back(running);
-    trim_kept();
+Result<bool> Exchange::send_outcome(std::uint64_t id, const std::shared_ptr<const Outcome>& outcome, bool gather) {
+    rpc::Message head = wire::result_message(*outcome);
+    head.set_stream(id);
+    const std::shared_ptr<const Body> body(outcome, &outcome->body);
+    if (gather) return link_->queue_whole(head, body);
+    RH_TRY_VOID(link_->send_whole(head, body));
+    return false;
 }
 
-Result<bool> Exchange::conclude(std::uint64_t id, rpc::Message& head, Body body, bool gather) {
-    head.set_stream(id);
+Result<bool> Exchange::conclude(std::uint64_t id, Outcome outcome, bool gather) {
+    // Beyond this it cannot leave without credit, which nobody grants for a call that was given up.
+    const bool large = outcome.body.bytes.size() > limits::k_body_window_bytes;
     std::shared_ptr<Running> running;
+    bool unwanted = false;
     {
         const Lock lock(mutex_);
         running = find(id);
+        unwanted = large && running != nullptr && running->deaf;
     }
-    const auto result = std::make_shared<const Body>(std::move(body));
-    const auto send = [&]() -> Result<bool> {
-        if (gather) return link_->queue_whole(head, result);
-        RH_TRY_VOID(link_->send_whole(head, result));
-        return false;
-    };
-    if (running == nullptr || running->origin.session.empty()) return send();
+    if (unwanted)
+        outcome = Outcome::failed(Error(Code::cancelled, "the call was cancelled; it has ended, and its result was thrown away").with("started", "yes"));
+    const auto result = std::make_shared<const Outcome>(std::move(outcome));
+    // What is refused before it begins is answered, and never kept.
+    if (running == nullptr) return send_outcome(id, result, gather);
     // A caller that comes back just now is told either before this, or with it.
     const std::scoped_lock order(running->order);
-    Result<bool> sent = send();
-    if (sent || sent.error().code == Code::node_lost) {
+    Result<bool> sent = send_outcome(id, result, gather);
+    if (!sent && sent.error().code != Code::node_lost) return sent;
+    {
         const Lock lock(mutex_);
-        running->head = std::make_unique<rpc::Message>(std::move(head));
-        running->result = result;
+        // A cancel that came just now may have come too early to find it.
+        unwanted = large && !unwanted && running->deaf;
+        running->deaf = true;
+        running->outcome = result;
+        running->changed.notify_all();
+        running_.erase(id);
+        if (!running->origin.session.empty()) keep(running);
     }
+    if (unwanted) link_->abort_outgoing(id);
     return sent;
 }
 

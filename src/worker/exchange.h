@@ -52,13 +52,12 @@ public:
     ~Exchange() { close(); }
 
     void attach(rpc::BlockingLink& link) { link_ = &link; }
-    // From the call's arrival on: what its caller asks for may come right behind it.
-    void begin(std::uint64_t id, std::uint32_t prefetch, Origin origin = {});
-    // Sends the call's result, or queues it with `gather`; true when that should leave now. Kept until its caller has it. An
-    // Error is about the result, unless it is node_lost.
-    Result<bool> conclude(std::uint64_t id, rpc::Message& head, Body body, bool gather);
-    // The call is over; what it has gathered has been sent by settle().
-    void end(std::uint64_t id);
+    // From the call's arrival on: what its caller asks for may come right behind it. Its session has all results up to `acknowledged`.
+    void begin(std::uint64_t id, std::uint32_t prefetch, Origin origin = {}, std::uint64_t acknowledged = 0);
+    // Sends the call's result, or queues it with `gather`; true when that should leave now. What the call has gathered has been sent by
+    // settle(). The call is over then, and its result kept until its caller has it. An Error is about the result, and the call
+    // not over, unless it is node_lost.
+    Result<bool> conclude(std::uint64_t id, Outcome outcome, bool gather);
     // Nobody listens any more. False when the call does not run.
     bool silence(std::uint64_t id);
     // Whether it was silenced and is not over.
@@ -90,8 +89,6 @@ public:
     void on_sent(std::uint64_t id);
     // A caller has come back: answers whether its call is known here, and sends what it lacks.
     void resume(const rpc::Message& asked);
-    // That session has all results up to this one.
-    void acknowledge(const std::string& session, std::uint64_t sequence);
     // It has this one.
     void forget(const std::string& session, std::uint64_t sequence);
     // After the connection was made anew: tells the node of every call that is not over.
@@ -137,10 +134,9 @@ private:
         std::uint64_t items_cost = 0;  // of all that were paid for
         bool asks_first = false;       // prefetch 0
         // The result, once it was sent.
-        std::unique_ptr<rpc::Message> head;
-        std::shared_ptr<const Body> result;
+        std::shared_ptr<const Outcome> outcome;
         bool result_due = false;       // to be sent again behind a large item
-        Clock::time_point ended_at{};
+        Clock::time_point swept_at{};  // when it was first looked at, to be let go of some time later
         std::mutex print_order;        // held while output is sent, before the Exchange's own lock
 
         std::uint64_t output_window = limits::k_output_window_bytes;
@@ -167,8 +163,11 @@ private:
     // exchange_resume.cpp, with the lock held
     std::shared_ptr<Running> find_kept(std::uint64_t id) const;
     std::shared_ptr<Running> find(const std::string& session, std::uint64_t sequence);
+    void keep(std::shared_ptr<Running> running);
+    void acknowledge(const std::string& session, std::uint64_t sequence);
     void let_go(const Running& running);
     void trim_kept();
+    Result<bool> send_outcome(std::uint64_t id, const std::shared_ptr<const Outcome>& outcome, bool gather);
     bool say_again(Running& running, const rpc::Message& asked);
     void send_kept_result(Running& running);
     Room room_of(const Running& running) const;

@@ -28,31 +28,40 @@ void Exchange::let_go(const Running& running) {
     upto = std::max(upto, running.origin.sequence);
 }
 
+void Exchange::keep(std::shared_ptr<Running> running) {
+    kept_bytes_ += running->outcome->body.bytes.size();
+    kept_.push_back(std::move(running));
+    trim_kept();
+}
+
 void Exchange::trim_kept() {
     const auto drop_first = [&] {
-        kept_bytes_ -= kept_.front()->result->bytes.size();
+        kept_bytes_ -= kept_.front()->outcome->body.bytes.size();
         let_go(*kept_.front());
         kept_.pop_front();
     };
     // The last is kept whatever its size: its caller is only about to take it.
     while (kept_.size() > limits::k_kept_results_max || (kept_.size() > 1 && kept_bytes_ > limits::k_kept_result_bytes)) drop_first();
     if (kept_.size() < sweep_at_) return;
-    const auto oldest = Clock::now() - 2 * limits::k_resume_grace;
-    while (!kept_.empty() && kept_.front()->ended_at < oldest) drop_first();
+    // The time is asked for here alone, and not for each call: so they stay from the first sweep that finds them on.
+    const auto now = Clock::now();
+    for (const std::shared_ptr<Running>& running : kept_) {
+        if (running->swept_at == Clock::time_point{}) running->swept_at = now;
+    }
+    while (!kept_.empty() && kept_.front()->swept_at < now - 2 * limits::k_resume_grace) drop_first();
     sweep_at_ = std::max<std::size_t>(64, 2 * kept_.size());
 }
 
 void Exchange::acknowledge(const std::string& session, std::uint64_t sequence) {
-    const Lock lock(mutex_);
     const auto has_it = [&](const Running& running) { return running.origin.sequence <= sequence && running.origin.session == session; };
     while (!kept_.empty() && has_it(*kept_.front())) {
-        kept_bytes_ -= kept_.front()->result->bytes.size();
+        kept_bytes_ -= kept_.front()->outcome->body.bytes.size();
         kept_.pop_front();
     }
     if (kept_.size() < sweep_at_ / 2) return;
     std::erase_if(kept_, [&](const auto& running) {
         if (!has_it(*running)) return false;
-        kept_bytes_ -= running->result->bytes.size();
+        kept_bytes_ -= running->outcome->body.bytes.size();
         return true;
     });
     sweep_at_ = std::max<std::size_t>(64, 2 * kept_.size());
@@ -62,7 +71,7 @@ void Exchange::forget(const std::string& session, std::uint64_t sequence) {
     const Lock lock(mutex_);
     const auto found = std::find_if(kept_.begin(), kept_.end(), [&](const auto& running) { return running->origin.sequence == sequence && running->origin.session == session; });
     if (found == kept_.end()) return;
-    kept_bytes_ -= (*found)->result->bytes.size();
+    kept_bytes_ -= (*found)->outcome->body.bytes.size();
     kept_.erase(found);
 }
 
@@ -127,7 +136,7 @@ bool Exchange::say_again(Running& running, const rpc::Message& asked) {
     bool ended = false;
     {
         const Lock lock(mutex_);
-        ended = running.head != nullptr;
+        ended = running.outcome != nullptr;
         if (running.sent != nullptr) {
             Sent& sent = *running.sent;
             std::uint64_t has = sent.output_granted;
@@ -174,14 +183,12 @@ bool Exchange::say_again(Running& running, const rpc::Message& asked) {
 }
 
 void Exchange::send_kept_result(Running& running) {
-    rpc::Message head;
     {
         const Lock lock(mutex_);
-        if (!running.head) return;
-        head = *running.head;
+        if (running.outcome == nullptr) return;
         running.result_due = false;
     }
-    static_cast<void>(link_->send_whole(head, running.result));
+    static_cast<void>(send_outcome(running.id, running.outcome, false));
 }
 
 }  // namespace rh::worker

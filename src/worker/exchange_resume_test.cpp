@@ -63,9 +63,7 @@ protected:
     }
     void begin(std::uint64_t id, std::uint32_t prefetch = limits::k_prefetch_default) { exchange.begin(id, prefetch, {k_session, id * 10, "test"}); }
     void conclude(std::uint64_t id, Body body) {
-        rpc::Message head = wire::result_message(Outcome::returned({}));
-        EXPECT_TRUE(exchange.conclude(id, head, std::move(body), false));
-        exchange.end(id);
+        EXPECT_TRUE(exchange.conclude(id, Outcome::returned(std::move(body)), false));
     }
     static rpc::Message resume(std::uint64_t sequence) {
         rpc::Message message;
@@ -168,7 +166,7 @@ TEST_F(ExchangeResumeTest, AResultIsKeptUntilItsCallerHasIt) {
     lose();
     EXPECT_EQ(ask(resume(10)).stream(), 1u);
     EXPECT_EQ(as_text(peer->next(wire::RESULT).body.bytes.view()), "42");
-    exchange.acknowledge(k_session, 10);
+    exchange.begin(2, 1, {k_session, 20, "test"}, 10);
     const rpc::Message answer = ask(resume(10));
     EXPECT_EQ(answer.stream(), 0u);
     EXPECT_FALSE(answer.gone());
@@ -178,9 +176,7 @@ TEST_F(ExchangeResumeTest, ALargeResultBeginsAnew) {
     begin(1);
     const std::string large(3 * limits::k_body_window_bytes, 'l');
     std::thread concluding([&] {
-        rpc::Message head = wire::result_message(Outcome::returned({}));
-        static_cast<void>(exchange.conclude(1, head, Body::one(Encoding::pickle, as_byte_view(large)), false));
-        exchange.end(1);
+        static_cast<void>(exchange.conclude(1, Outcome::returned(Body::one(Encoding::pickle, as_byte_view(large))), false));
     });
     char part[4096];
     EXPECT_GT(::recv(peer->fd(), part, sizeof part, 0), 0);

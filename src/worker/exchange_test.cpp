@@ -396,7 +396,7 @@ TEST_F(ExchangeTest, ACancelAndALargeItemMayMeet) {
             FAIL() << "the call does not end";
         }
         EXPECT_TRUE(producing.get());
-        exchange->end(id);
+        static_cast<void>(exchange->conclude(id, Outcome::returned({}), false));
     }
 }
 
@@ -592,7 +592,7 @@ TEST_F(ExchangeTest, CancelReleasesWhoWaitsForInput) {
     exchange->begin(2, 1024);
     auto other = std::async(std::launch::async, [&] { return exchange->input(2, 1, true).has_value(); });
     EXPECT_EQ(peer->next().message.kind(), wire::CREDIT);
-    exchange->end(2);
+    static_cast<void>(exchange->conclude(2, Outcome::returned({}), false));
     EXPECT_FALSE(other.get());
 }
 

@@ -321,7 +321,6 @@ void HostImpl::run_next(Lock& lock, bool holding) {
         }
         // What came together is answered together.
         send_result(id, std::move(*outcome), more);
-        exchange_.end(id);
     }
     lock.lock();
     if (outcome) --running_;
@@ -356,7 +355,6 @@ void HostImpl::finish(std::uint64_t id, Outcome outcome) {
         release(id);
     }
     send_result(id, std::move(outcome));
-    exchange_.end(id);
     Lock lock(mutex_);
     if (running_ > 0) --running_;
     if (!limits_.empty() && has_runnable()) wake_one(lock);
@@ -435,20 +433,10 @@ void HostImpl::set_alarm() {
 }
 
 void HostImpl::send_result(std::uint64_t id, Outcome outcome, bool gather) {
-    // Beyond this it cannot leave without credit, which nobody grants for a call that was given up.
-    const bool large = outcome.body.bytes.size() > limits::k_body_window_bytes;
-    const auto unwanted = [&] { return large && exchange_.is_silent(id); };
-    if (unwanted())
-        outcome = Outcome::failed(Error(Code::cancelled, "the call was cancelled; it has ended, and its result was thrown away").with("started", "yes"));
-    rpc::Message message = wire::result_message(outcome);
-    const Result<bool> sent = exchange_.conclude(id, message, std::move(outcome.body), gather);
+    const Result<bool> sent = exchange_.conclude(id, std::move(outcome), gather);
     if (sent && *sent) link_->flush_queued();
-    // A cancel that came just now may have come too early to find it.
-    if (sent && unwanted()) link_->abort_outgoing(id);
     if (sent || sent.error().code == Code::node_lost) return;  // a lost connection shows itself to the reader
-    rpc::Message refusal = wire::result_message(Outcome::failed(
-        Error(sent.error().code, "the call ended, but its result cannot be sent: " + sent.error().message).with("started", "yes")));
-    static_cast<void>(exchange_.conclude(id, refusal, {}, false));
+    static_cast<void>(exchange_.conclude(id, Outcome::failed(Error(sent.error().code, "the call ended, but its result cannot be sent: " + sent.error().message).with("started", "yes")), false));
 }
 
 void HostImpl::stop() {
@@ -495,8 +483,6 @@ Result<void> HostImpl::take_call(rpc::Message& message, Body body) {
     call.id = message.stream();
     call.service = message.service();
     call.method = message.method();
-    call.session = std::move(*message.mutable_session());
-    call.deadline_ms = message.deadline_ms();
     call.prefetch = message.prefetch();
     for (std::string& parent : *message.mutable_parents()) {
         if (call.parents.size() < limits::k_parents_max) call.parents.push_back(std::move(parent));
@@ -514,10 +500,9 @@ Result<void> HostImpl::take_call(rpc::Message& message, Body body) {
         ++limit.waiting;
     }
     // While it waits already: what is asked or sent right behind the call must find it.
-    Origin origin{call.session, message.sequence(), call.service};
-    if (call.deadline_ms != 0) origin.deadline = due_in(call.deadline_ms);
-    exchange_.begin(call.id, call.prefetch, std::move(origin));
-    if (message.acknowledged() != 0) exchange_.acknowledge(call.session, message.acknowledged());
+    Origin origin{message.session(), message.sequence(), call.service};
+    if (message.deadline_ms() != 0) origin.deadline = due_in(message.deadline_ms());
+    exchange_.begin(call.id, call.prefetch, std::move(origin), message.acknowledged());
     ready_.push_back(std::move(call));
     return {};
 }
@@ -532,7 +517,6 @@ void HostImpl::take_cancel(std::uint64_t id) {
             lock.unlock();
             exchange_.silence(id);
             send_result(id, Outcome::failed(Error(Code::cancelled, "the call was cancelled before it began").with("started", "no")));
-            exchange_.end(id);
             return;
         }
     }

@@ -29,8 +29,6 @@ struct Incoming {
     std::uint64_t id = 0;  // unique in this worker; names the call in cancel() and output()
     std::string service;
     std::string method;
-    std::string session;  // of the client, 16 raw bytes
-    std::uint64_t deadline_ms = 0;
     std::uint32_t prefetch = 0;  // items that the caller takes ahead
     std::vector<std::string> parents;  // "worker/stream" of the calls that wait for this one
     Body body;

@@ -126,7 +126,7 @@ class Worker:
                 own = getattr(sys, name)
                 patch.setitem(output._own_streams, channel, own)
                 patch.setattr(sys, name, output.CallStream(channel, own))
-            answer = self.runner.run(id, service, method, encoding, parts, b"s" * 16, 0, **more)
+            answer = self.runner.run(id, service, method, encoding, parts, **more)
             return self.wait(id) if answer is None else answer
 
     def begin(self, service: str, method: str, *args: Any, prefetch: int = 0) -> int:
@@ -136,7 +136,7 @@ class Worker:
 
         def run() -> None:
             body = _serialize.dumps((args, {}))
-            answer = self.runner.run(id, service, method, _serialize.PICKLE, body, b"s" * 16, 0, prefetch)
+            answer = self.runner.run(id, service, method, _serialize.PICKLE, body, prefetch)
             if answer is not None:
                 self.host.finish(id, answer)
 

@@ -54,11 +54,11 @@ def test_waiting_calls_hold_no_threads(worker: Worker) -> None:
     worker.load("sleep", "function", subjects.sleep_async)
     body = _serialize.dumps(((60,), {}))
     first = worker.calls + 1
-    assert worker.runner.run(first, "sleep", "call", 1, body, b"", 0) is None
+    assert worker.runner.run(first, "sleep", "call", 1, body) is None
     before = threading.active_count()
     ids = range(first + 1, first + 1001)
     for id in ids:
-        assert worker.runner.run(id, "sleep", "call", 1, body, b"", 0) is None
+        assert worker.runner.run(id, "sleep", "call", 1, body) is None
     assert threading.active_count() == before
     for id in (first, *ids):
         assert worker.runner.cancel(id)
@@ -86,7 +86,7 @@ def test_a_call_that_is_cancelled_before_it_begins(worker: Worker) -> None:
     blocker = worker.begin("block", "call")
     assert blocked.wait(10)
     id = worker.calls + 1
-    assert worker.runner.run(id, "begin", "call", 1, _serialize.dumps(((), {})), b"", 0) is None
+    assert worker.runner.run(id, "begin", "call", 1, _serialize.dumps(((), {}))) is None
     assert worker.runner.cancel(id)
     # The loop stands still; calls that need no loop do not.
     worker.calls = id
@@ -160,7 +160,7 @@ def test_each_coroutine_prints_as_its_own_call(worker: Worker) -> None:
         patch.setattr(thread.ThreadPoolExecutor, "submit", thread.ThreadPoolExecutor.submit)
         output._submit_inheriting(thread)
         for id, body in bodies.items():
-            assert worker.runner.run(id, "speak", "call", 1, body, b"", 0) is None
+            assert worker.runner.run(id, "speak", "call", 1, body) is None
         for id in bodies:
             value(worker.wait(id))
     for number, id in enumerate(bodies, 1):

@@ -72,9 +72,7 @@ def test_a_cancel_ends_the_whole_group(worker: Worker, tmp_path: Path) -> None:
         "stream": True,
     }
     thread = threading.Thread(
-        target=lambda: answers.append(
-            worker.runner.run(77, "_worker", "run", _serialize.JSON, [_json.encode(request)], b"", 0)
-        )
+        target=lambda: answers.append(worker.runner.run(77, "_worker", "run", _serialize.JSON, [_json.encode(request)]))
     )
     thread.start()
     wait_until(pids.exists)

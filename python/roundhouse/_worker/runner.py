@@ -56,8 +56,6 @@ class Runner:
         method: str,
         encoding: int,
         parts: list[Any],
-        session: bytes,
-        deadline_ms: int,
         prefetch: int = 0,
         parents: Sequence[str] = (),
     ) -> Answer | None:
