@@ -28,7 +28,7 @@ test: lint cpp-tests python-tests wheel-test short-fuzz ## run every test that n
 	@echo "==> all tests passed"
 
 bench: product ## measure, each figure beside its raw baseline of the same run
-	@tools/setup.sh venv examples
+	@tools/setup.sh venv examples torch
 	@echo "==> bench: building benchmarks"
 	@ninja -C $(BUILD) -j$(JOBS) --quiet
 	@echo "==> bench: benchmarks/run.py"
@@ -87,7 +87,7 @@ product: system
 	@tools/setup.sh link $(BUILD)
 
 test-deps: system
-	@tools/setup.sh venv test
+	@tools/setup.sh venv test torch
 	@tools/setup.sh browser
 
 cpp-tests: product test-deps lint

@@ -161,6 +161,22 @@ def cold(bench: Bench) -> Sample:
     return sample
 
 
+def array(bench: Bench, way: str, raw: str) -> Sample:
+    megabytes, times = (10, 3) if bench.quick else (100, 9)
+    argv = [sys.executable, str(HERE / "arrays.py"), f"arrays-{time.monotonic_ns()}", str(megabytes), str(times)]
+    taken = {name: ns / 1e6 for name, ns in json.loads(run_program(argv, bench.core, bench.ground.env)).items()}
+    facts = {"megabytes": megabytes, "raw": taken[f"{raw}_ns"]}
+    return Sample(taken[f"{way}_ns"], taken[f"{way}_min_ns"], taken[f"{raw}_ns"], facts=facts)
+
+
+def array_local(bench: Bench) -> Sample:
+    return array(bench, "local", "copy")
+
+
+def array_tcp(bench: Bench) -> Sample:
+    return array(bench, "tcp", "raw")
+
+
 def log_line(bench: Bench) -> Sample:
     paced = bench.baselines.ping_pong(bench.regime, "T", int(LINE_SECONDS * 1e6))
     baseline = bench.baselines.ping_pong(bench.regime, "T")
@@ -397,6 +413,22 @@ FIGURES = [
         {IDLE: Target(20, "S", at_least=True)},
         run_ack,
         "CPU: client {client:.0f}, daemon {daemon:.0f}, worker {worker:.0f} µs a run, each of which also runs",
+    ),
+    Figure(
+        "array_local",
+        "a large array as an argument, of which the receiver reads every page",
+        MILLISECONDS,
+        {IDLE: Target(1.5, "memcpy")},
+        array_local,
+        "{megabytes:.0f} MB; to copy them into a buffer that was used before, and read that, takes {raw:.0f} ms",
+    ),
+    Figure(
+        "array_tcp",
+        "the same over loopback TCP",
+        MILLISECONDS,
+        {IDLE: Target(1 / 0.8, "raw TCP")},
+        array_tcp,
+        "{megabytes:.0f} MB; raw sockets, into a buffer that was used before, take {raw:.0f} ms",
     ),
     Figure(
         "stream_items",
