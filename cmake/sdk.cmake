@@ -16,7 +16,7 @@ endif()
 
 # What the archive needs besides: static libraries by their names, in the order of linking. One line for all: the build, the
 # package's configuration and pkg-config follow it.
-set(sdk_static_libraries protobuf-lite ssl crypto)
+set(sdk_static_libraries protobuf-lite ssl crypto zstd)
 
 add_library(roundhouse_cpp STATIC ${sdk_objects})
 if(NOT PROJECT_IS_TOP_LEVEL)

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 SYSTEM_PACKAGES="g++ cmake ninja-build ccache make git pkg-config protobuf-compiler libprotobuf-dev libboost1.81-dev
   libexpected-dev nlohmann-json3-dev libspdlog-dev libfmt-dev libcli11-dev libgtest-dev libbenchmark-dev libsqlite3-dev libssl-dev
-  libxxhash-dev python3-yaml curl"
+  libxxhash-dev libzstd-dev python3-yaml curl"
 FUZZ_PACKAGES="clang-16 libclang-rt-16-dev"
 BROWSER_PACKAGES="chromium"
 PYTHON_PACKAGES="python3 python3-dev python3-venv"

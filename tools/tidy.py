@@ -54,6 +54,8 @@ THIRD_PARTY: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("openssl/", ("net",)),
     ("sqlite3", ("store", "registry")),
     ("xxhash", ("store",)),
+    ("blake3/", ("sync",)),
+    ("zstd", ("sync", "client", "daemon")),
     ("CLI/", ("cli",)),
     ("nanobind/", ("binding",)),
     ("Python.h", ("binding",)),

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from roundhouse.exceptions import (
         CallCancelled,
         CallTimeout,
+        CodeSyncError,
         HostError,
         InternalError,
         InvalidName,
@@ -68,6 +69,7 @@ __all__ = [
     "CallCancelled",
     "CallTimeout",
     "Cluster",
+    "CodeSyncError",
     "Function",
     "FutureModule",
     "GeneratorModule",

@@ -17,6 +17,7 @@ exception that fits it, so that code which never heard of Roundhouse catches it 
     ├── NodeLost (ConnectionError)          the daemon cannot be reached, or any longer
     ├── RunConflict                         a run of that name has other arguments, or other code
     ├── RecordDamaged                       what a node has stored is not what it wrote
+    ├── CodeSyncError                       a project's code cannot be sent as it is
     ├── CallCancelled                       someone asked the call to stop
     ├── CallTimeout (TimeoutError)          no result in time
     ├── LaunchError                         compute could not be started
@@ -322,6 +323,20 @@ class RecordDamaged(RoundhouseError):
     >>> issubclass(rh.RecordDamaged, rh.RoundhouseError)
     True
     """
+
+
+class CodeSyncError(RoundhouseError):
+    """A project's code cannot be sent as it is: it is too big, its root is a home folder, or a file changes while it is read.
+
+    >>> import roundhouse as rh
+    >>> issubclass(rh.CodeSyncError, rh.RoundhouseError)
+    True
+
+    ``biggest`` names what a project that is too big holds, ``changed`` the file that did not keep still.
+    """
+
+    biggest: str = ""
+    changed: str = ""
 
 
 class CallCancelled(RoundhouseError):

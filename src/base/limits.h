@@ -129,6 +129,16 @@ inline constexpr seconds k_journal_prune_pause{60};
 inline constexpr milliseconds k_journal_idle{1'000};  // then what it has written is moved from its WAL into the file
 inline constexpr milliseconds k_run_store_pause{1'000};  // before an end that could not be stored is tried again
 
+// Code. What one snapshot may hold: beyond this a project is refused before it is read, and so is a manifest that claims it.
+inline constexpr std::size_t k_sync_entries_max = 100'000;
+inline constexpr std::uint64_t k_sync_bytes_max = std::uint64_t{1} << 30;
+inline constexpr std::size_t k_sync_path_bytes_max = 1024;  // of an entry's path, and of a link's target
+inline constexpr std::size_t k_sync_name_bytes_max = 255;   // of each of its parts, as file systems have it
+inline constexpr std::size_t k_sync_manifest_bytes_max = 32 * 1024 * 1024;
+inline constexpr std::size_t k_sync_left_out_max = 100;  // named of what a scan could not take
+inline constexpr std::size_t k_sync_ignore_file_bytes_max = 1024 * 1024;
+inline constexpr std::size_t k_sync_index_bytes_max = 64 * 1024 * 1024;
+
 // Waits.
 inline constexpr milliseconds k_start_timeout{20'000};
 inline constexpr milliseconds k_worker_start_timeout{60'000};

@@ -39,6 +39,7 @@ constexpr Row k_rows[] = {
     {Code::unsupported, "unsupported", "Unsupported", 501, 1},
     {Code::run_conflict, "run_conflict", "RunConflict", 409, 1},
     {Code::damaged, "damaged", "RecordDamaged", 500, 1},
+    {Code::code_sync, "code_sync", "CodeSyncError", 422, 1},
 };
 
 constexpr bool each_stands_at_its_number() {

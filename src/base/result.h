@@ -36,6 +36,7 @@ enum class Code : std::uint16_t {  // never renumber
     unsupported = 18,
     run_conflict = 19,  // a run of that name has other arguments or other code
     damaged = 20,       // what was stored is not what was written
+    code_sync = 21,     // a project's code cannot be sent as it is
 };
 
 // The stable lower-case word for a code, as JSON and log lines show it.

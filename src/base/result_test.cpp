@@ -14,7 +14,7 @@ namespace {
 
 TEST(Code, EachHasAWordAndANumberThatComesBack) {
     std::set<std::string_view> words;
-    for (std::uint16_t number = 0; number <= static_cast<std::uint16_t>(Code::damaged); ++number) {
+    for (std::uint16_t number = 0; number <= static_cast<std::uint16_t>(Code::code_sync); ++number) {
         words.insert(code_name(static_cast<Code>(number)));
         EXPECT_EQ(code_from_number(number), static_cast<Code>(number));
     }
@@ -29,7 +29,7 @@ TEST(Code, EachHasAWordAndANumberThatComesBack) {
 
 TEST(Code, EachHasATypeAStatusAndAnExitCode) {
     std::set<std::string_view> types;
-    for (std::uint16_t number = 0; number <= static_cast<std::uint16_t>(Code::damaged); ++number) {
+    for (std::uint16_t number = 0; number <= static_cast<std::uint16_t>(Code::code_sync); ++number) {
         const auto code = static_cast<Code>(number);
         types.insert(code_type(code));
         EXPECT_GE(code_http_status(code), 400);
@@ -50,7 +50,7 @@ TEST(Code, NumbersAreThoseOnTheWire) {
     EXPECT_EQ(static_cast<int>(Code::protocol), 14);
     EXPECT_EQ(static_cast<int>(Code::unsupported), 18);
     EXPECT_EQ(static_cast<int>(Code::run_conflict), 19);
-    EXPECT_EQ(static_cast<int>(Code::damaged), 20);
+    EXPECT_EQ(static_cast<int>(Code::code_sync), 20);
 }
 
 TEST(Error, CarriesFacts) {

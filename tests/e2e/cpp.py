@@ -20,11 +20,12 @@ def build(*targets: str) -> Path:
 
 
 def compile_program(source: Path, program: Path, *flags: str) -> None:
-    """As the page says: the headers, C++20, the library, protobuf's lite runtime and OpenSSL."""
+    """As the page says: the headers, C++20, the library, protobuf's lite runtime, OpenSSL and zstd."""
     command = [
         *("g++", "-std=c++20", "-O1", "-g", "-Wall", "-Wextra", "-Wshadow", "-Werror", *flags),
         *(f"-I{ROOT / 'include'}", str(source), "-o", str(program)),
-        *(str(BUILD / "libroundhouse.a"), "-l:libprotobuf-lite.a", "-l:libssl.a", "-l:libcrypto.a", "-pthread"),
+        *(str(BUILD / "libroundhouse.a"), "-l:libprotobuf-lite.a", "-l:libssl.a", "-l:libcrypto.a", "-l:libzstd.a"),
+        "-pthread",
     ]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr

@@ -9,8 +9,8 @@ import roundhouse as rh
 from roundhouse import _engine, exceptions
 
 PUBLIC = {
-    "AsyncGeneratorModule", "Call", "CallCancelled", "CallTimeout", "Cluster", "Function", "FutureModule",
-    "GeneratorModule", "Handle", "HostError", "Instance", "InternalError", "InvalidName", "LaunchError",
+    "AsyncGeneratorModule", "Call", "CallCancelled", "CallTimeout", "Cluster", "CodeSyncError", "Function",
+    "FutureModule", "GeneratorModule", "Handle", "HostError", "Instance", "InternalError", "InvalidName", "LaunchError",
     "LimitExceeded", "Method", "Module", "NameTaken", "NodeLost", "NotAllowed", "NotFound", "NotSerializable",
     "OnDemandCluster", "OutOfMemory", "Program", "ProtocolError", "RecordDamaged", "RemoteClass", "RemoteError",
     "RoundhouseError", "Run", "RunConflict", "SetupError", "Stream", "Unsupported", "WorkerDied", "WrongArguments",
