@@ -39,7 +39,7 @@ for target in $targets; do
   mkdir -p "$corpus" "$seeds"
   # The golden files are text; their bytes are what the decoders know.
   python3 -c 'import pathlib, re, sys
-for file in pathlib.Path("tests/golden").glob("*.hex"):
+for file in pathlib.Path("tests/golden").rglob("*.hex"):
     text = re.sub("#.*", "", file.read_text())
     pathlib.Path(sys.argv[1], file.stem).write_bytes(bytes.fromhex(text))' "$seeds"
   echo "==> fuzz: $target, $what"

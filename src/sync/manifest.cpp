@@ -50,19 +50,6 @@ std::string_view wrong_with_target(const Entry& entry) {
     return wrong_with_path(target).empty() ? std::string_view{} : "its target is not a relative path of the form ../names";
 }
 
-std::string_view wrong_with(const Entry& entry) {
-    if (const std::string_view why = wrong_with_path(entry.path); !why.empty()) return why;
-    switch (entry.kind) {
-        case EntryKind::file:
-        case EntryKind::executable: return entry.target.empty() ? std::string_view{} : "it is a file and has a target";
-        case EntryKind::link:
-            if (entry.bytes != 0 || entry.digest != Digest{}) return "it is a link and has content";
-            if (entry.target.size() > limits::k_sync_path_bytes_max) return "its target is too long";
-            return wrong_with_target(entry);
-    }
-    return "it is of an unknown kind";
-}
-
 // The first of the folders above an entry that is an entry itself. What stands beside `before` in one folder was looked at there.
 const Entry* entry_above(const Manifest& manifest, const Entry& entry, std::string_view before) {
     const std::string_view path = entry.path;
@@ -150,6 +137,19 @@ std::size_t printable(std::string_view text) {
 }
 
 }  // namespace
+
+std::string_view wrong_with(const Entry& entry) {
+    if (const std::string_view why = wrong_with_path(entry.path); !why.empty()) return why;
+    switch (entry.kind) {
+        case EntryKind::file:
+        case EntryKind::executable: return entry.target.empty() ? std::string_view{} : "it is a file and has a target";
+        case EntryKind::link:
+            if (entry.bytes != 0 || entry.digest != Digest{}) return "it is a link and has content";
+            if (entry.target.size() > limits::k_sync_path_bytes_max) return "its target is too long";
+            return wrong_with_target(entry);
+    }
+    return "it is of an unknown kind";
+}
 
 Result<void> check(const Manifest& manifest) {
     if (manifest.entries.size() > limits::k_sync_entries_max) {

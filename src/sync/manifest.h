@@ -44,6 +44,8 @@ struct Manifest {
 // Paths beneath the root only, none twice, no file where another needs a folder, links that end beneath the root, all within limits.h.
 // A failure is Code::code_sync and names the entry.
 Result<void> check(const Manifest& manifest);
+// What is wrong with one entry by itself, in words; "" when nothing is.
+std::string_view wrong_with(const Entry& entry);
 
 Bytes encode(const Manifest& manifest);  // of one that passes check()
 Result<Manifest> decode(ByteView encoded);  // what it gives has passed check()

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "base/limits.h"
-#include "wire/golden_test.h"
+#include "base/golden_test.h"
 
 namespace rh::wire {
 namespace {
@@ -273,7 +273,7 @@ TEST(Golden, EachKindHasAFileAndEachFileIsTested) {
         EXPECT_EQ(kinds.count(kind), 1u) << "kind " << kind << " of messages.proto has no golden bytes: add tests/golden/<kind>.hex";
     }
     for (const auto& entry : std::filesystem::directory_iterator(golden_folder()))
-        EXPECT_EQ(files.count(entry.path().stem().string()), 1u) << entry.path() << " is compared with nothing";
+        EXPECT_TRUE(entry.is_directory() || files.count(entry.path().stem().string()) == 1) << entry.path() << " is compared with nothing";
 }
 
 // protocol/wire.md shows one message in full; a reader may trust it.

@@ -10,7 +10,7 @@
 
 #include "base/bytes.h"
 
-namespace rh::wire {
+namespace rh {
 
 inline std::filesystem::path golden_folder() { return std::filesystem::path(ROUNDHOUSE_SOURCE_DIR) / "tests" / "golden"; }
 
@@ -41,4 +41,4 @@ inline std::string hex(ByteView bytes) {
     return text;
 }
 
-}  // namespace rh::wire
+}  // namespace rh
