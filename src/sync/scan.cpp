@@ -188,18 +188,15 @@ void Reader::keep_index() {
     if (!written) report_.index_trouble = written.error().message;
 }
 
-// Moves what is left of what was found into the manifest, and its places along.
+// Moves what is left of what was found into the manifest.
 Result<void> finish(std::vector<Found>& found, Scanned& scanned) {
     RH_TRY_VOID(check_size(scanned.root, found, false));
-    std::size_t kept = 0;
     scanned.manifest.entries.reserve(found.size());
-    for (std::size_t at = 0; at < found.size(); ++at) {
-        if (found[at].gone) continue;
-        scanned.bytes += found[at].entry.bytes;
-        scanned.manifest.entries.push_back(std::move(found[at].entry));
-        if (!scanned.places.empty()) scanned.places[kept++] = std::move(scanned.places[at]);
+    for (Found& each : found) {
+        if (each.gone) continue;
+        scanned.bytes += each.entry.bytes;
+        scanned.manifest.entries.push_back(std::move(each.entry));
     }
-    if (!scanned.places.empty()) scanned.places.resize(kept);
     return check(scanned.manifest);
 }
 

@@ -17,8 +17,8 @@ namespace rh::sync {
 
 class TreeTest : public ::testing::Test {
 protected:
-    TreeTest() {
-        std::string made = (std::filesystem::temp_directory_path() / "rh-sync-XXXXXX").string();
+    explicit TreeTest(const std::filesystem::path& where = std::filesystem::temp_directory_path()) {
+        std::string made = (where / "rh-sync-XXXXXX").string();
         outside_ = std::filesystem::canonical(::mkdtemp(made.data())).string();
         root_ = outside_ + "/project";
         std::filesystem::create_directory(root_);
