@@ -326,7 +326,7 @@ class RecordDamaged(RoundhouseError):
 
 
 class CodeSyncError(RoundhouseError):
-    """A project's code cannot be sent as it is: it is too big, its root is a home folder, or a file changes while it is read.
+    """A project's code cannot be sent as it is: it is too big, its root is a home folder, a file of it keeps changing.
 
     >>> import roundhouse as rh
     >>> issubclass(rh.CodeSyncError, rh.RoundhouseError)

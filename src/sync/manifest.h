@@ -4,9 +4,7 @@
 // equal snapshots have equal bytes and its digest is the snapshot's id. What comes from a peer is checked before anybody makes a
 // file of it: no path leaves the root, by its own name or through a link.
 //
-// Bytes, all numbers little-endian, stored and sent (never renumber, never reorder):
-//   "RHSM", u32 format = 1, u32 entries, then for each entry
-//   u8 kind, u16 path bytes, the path; a file: u64 bytes, 32 bytes of digest; a link: u16 target bytes, the target.
+// protocol/snapshot.md has the bytes and the rules.
 
 #include <cstdint>
 #include <string>

@@ -68,7 +68,7 @@ class Content {
 public:
     static Result<Content> open(const Scanned& scanned, std::size_t entry);
 
-    // The next bytes, 0 at the end. It succeeds at the end only when all that was read is the entry's content; if the file is not what
+    // The next bytes, 0 at the end; `into` is not empty. It succeeds at the end only when all that was read is the entry's content; if the file is not what
     // was scanned any more it fails with Code::code_sync and the fact "changed" (its path), and scanning again is what helps.
     Result<std::size_t> read(std::span<std::byte> into);
 

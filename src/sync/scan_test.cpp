@@ -13,6 +13,8 @@ namespace fs = std::filesystem;
 
 class ScanTest : public TreeTest {
 protected:
+    using TreeTest::TreeTest;
+
     static std::string refusal(const Result<Scanned>& result) {
         EXPECT_FALSE(result);
         if (result) return {};
@@ -204,6 +206,27 @@ TEST_F(ScanTest, RefusesWhatIsTooBigAndNamesTheBiggest) {
     EXPECT_TRUE(std::string(result.error().fact("biggest")).starts_with("data/"));
     write(".roundhouseignore", "data/\n");
     EXPECT_EQ(paths(scanned()), (Names{".roundhouseignore", "model.bin", "src/a.py"}));
+}
+
+class ManyFilesTest : public ScanTest {
+protected:
+    ManyFilesTest() : ScanTest(fs::is_directory("/dev/shm") ? "/dev/shm" : fs::temp_directory_path()) {}
+};
+
+TEST_F(ManyFilesTest, StopsWhenThereAreTooManyFilesAndNamesTheBiggest) {
+    write("src/a.py", "code");
+    write("aa/few");
+    for (std::size_t at = 0; at <= limits::k_sync_entries_max; ++at) {
+        const std::string folder = path("many" + std::to_string(at / 10'000));
+        if (at % 10'000 == 0) fs::create_directory(folder);
+        const Fd file(::open((folder + "/" + std::to_string(at)).c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+        ASSERT_TRUE(file);
+    }
+    const std::string message = refusal(scan(options_));
+    EXPECT_TRUE(says(message, "more than")) << message;
+    EXPECT_TRUE(says(message, "at most 1.0 GiB in 100000 are sent. The biggest: many0/ (0.0 KiB in 10000 files), many1/")) << message;
+    write(".roundhouseignore", "many*/\n");
+    EXPECT_EQ(paths(scanned()), (Names{".roundhouseignore", "aa/few", "src/a.py"}));
 }
 
 TEST_F(ScanTest, AnIgnoreFileHasABound) {

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <optional>
+#include <system_error>
 #include <unistd.h>
 
 #include "base/limits.h"
@@ -25,10 +26,7 @@ constexpr std::size_t k_found_between_reports = 512;
 bool has_gone(int error) { return error == ENOENT || error == ENOTDIR || error == ELOOP; }
 bool may_not(int error) { return error == EACCES || error == EPERM; }
 
-std::string words_for(int error) {
-    char words[128];
-    return strerror_r(error, words, sizeof words);
-}
+std::string words_for(int error) { return std::generic_category().message(error); }
 
 std::string real_path(const std::string& path, int& error) {
     const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
