@@ -39,8 +39,8 @@ using OnProgress = std::function<bool(const ScanProgress&)>;
 
 // What belongs to the project and could not be taken, which is never done silently.
 struct LeftOut {
-    std::string path;
-    std::string why;
+    std::string path;  // bytes, as an entry's
+    std::string why;   // in words
 };
 
 struct Scanned {

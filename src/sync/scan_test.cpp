@@ -143,7 +143,7 @@ TEST_F(ScanTest, NamesNeedNotBeUtf8) {
     const Result<Manifest> decoded = decode(encode(found.manifest).view());
     ASSERT_TRUE(decoded);
     EXPECT_EQ(*decoded, found.manifest);
-    EXPECT_EQ(left_out(found).count("p\\xff"), 1u);
+    EXPECT_EQ(left_out(found).count("p\xff"), 1u);
 }
 
 // Tests run as root in containers, who may read everything; so these become nobody meanwhile.

@@ -97,7 +97,7 @@ void leave_out(Scanned& scanned, std::string_view path, std::string_view why) {
     if (scanned.left_out.size() == limits::k_sync_left_out_max) {
         ++scanned.left_out_more;
     } else {
-        scanned.left_out.push_back({shown(path), std::string(why)});
+        scanned.left_out.push_back({std::string(path), std::string(why)});
     }
 }
 
