@@ -17,14 +17,16 @@ class ScanChangesTest : public TreeTest {
 protected:
     ScanChangesTest() { options_.index_path = outside_ + "/index"; }
 
+    bool is_settled_now(const std::string& name) const {
+        struct stat status {};
+        timespec now{};
+        EXPECT_EQ(::lstat(path(name).c_str(), &status), 0);
+        ::clock_gettime(CLOCK_REALTIME, &now);
+        return is_settled(Stamp::of(status), now.tv_sec * 1'000'000'000 + now.tv_nsec);
+    }
     // Until whatever changes a file from now on must show in its stamp.
     void settle(const std::string& name) const {
-        for (;;) {
-            struct stat status {};
-            timespec now{};
-            ASSERT_EQ(::lstat(path(name).c_str(), &status), 0);
-            ::clock_gettime(CLOCK_REALTIME, &now);
-            if (is_settled(Stamp::of(status), now.tv_sec * 1'000'000'000 + now.tv_nsec)) return;
+        while (!is_settled_now(name)) {
             const timespec moment{0, 5'000'000};
             ::nanosleep(&moment, nullptr);
         }
@@ -100,8 +102,10 @@ TEST_F(ScanChangesTest, AChangeThatHidesIsFound) {
     EXPECT_EQ(entry(scanned(), "a")->digest, digest_of(as_byte_view("six")));
 }
 
-// Written and scanned within one tick of the clock, again and again: no change is ever missed.
+// Written and scanned within one tick of the clock, again and again: no change is ever missed. Some kernels give each change that
+// somebody has looked at a time of its own; so what counts on all of them is that the index does not keep what is so young.
 TEST_F(ScanChangesTest, QuickChangesAreFound) {
+    int young = 0;
     for (int at = 0; at < 300; ++at) {
         const std::string text = std::to_string(1'000 + at);
         {
@@ -109,7 +113,11 @@ TEST_F(ScanChangesTest, QuickChangesAreFound) {
             file << text;
         }
         ASSERT_EQ(entry(scanned(), "a")->digest, digest_of(as_byte_view(text)));
+        if (is_settled_now("a")) continue;
+        ASSERT_EQ(Index::read(options_.index_path).size(), 0u);
+        ++young;
     }
+    EXPECT_GT(young, 0);
 }
 
 TEST_F(ScanChangesTest, AnIndexThatCannotBeUsedCostsTimeAndNothingElse) {
