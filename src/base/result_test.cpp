@@ -18,8 +18,8 @@ TEST(Code, EachHasAWordAndANumberThatComesBack) {
         words.insert(code_name(static_cast<Code>(number)));
         EXPECT_EQ(code_from_number(number), static_cast<Code>(number));
     }
-    EXPECT_EQ(words.size(), 21u);
-    EXPECT_EQ(code_from_number(21), Code::unknown);
+    EXPECT_EQ(words.size(), 22u);
+    EXPECT_EQ(code_from_number(22), Code::unknown);
     EXPECT_EQ(code_from_number(0xffffffff), Code::unknown);
     EXPECT_EQ(code_type(Code::not_found), "NotFound");
     EXPECT_EQ(code_type(Code::protocol), "ProtocolError");
@@ -37,7 +37,7 @@ TEST(Code, EachHasATypeAStatusAndAnExitCode) {
         EXPECT_NE(code_exit(code), 0);
         EXPECT_LT(code_exit(code), 126);
     }
-    EXPECT_EQ(types.size(), 21u);  // an error can be told by its type alone
+    EXPECT_EQ(types.size(), 22u);  // an error can be told by its type alone
     EXPECT_EQ(code_http_status(Code::out_of_memory), 502);
     EXPECT_EQ(code_http_status(static_cast<Code>(999)), 500);
     EXPECT_EQ(code_exit(Code::timeout), 124);
@@ -50,7 +50,8 @@ TEST(Code, NumbersAreThoseOnTheWire) {
     EXPECT_EQ(static_cast<int>(Code::protocol), 14);
     EXPECT_EQ(static_cast<int>(Code::unsupported), 18);
     EXPECT_EQ(static_cast<int>(Code::run_conflict), 19);
-    EXPECT_EQ(static_cast<int>(Code::code_sync), 20);
+    EXPECT_EQ(static_cast<int>(Code::damaged), 20);
+    EXPECT_EQ(static_cast<int>(Code::code_sync), 21);
 }
 
 TEST(Error, CarriesFacts) {

@@ -40,6 +40,18 @@ Result<Digest> Digest::from_hex(std::string_view text) {
     return digest;
 }
 
+// BLAKE3 remembers what the processor can do without a lock, the first time that it asks; so one thread is the first.
+Hasher::Hasher() {
+    [[maybe_unused]] static const bool has_asked = [] {
+        blake3_hasher nothing;
+        blake3_hasher_init(&nothing);
+        std::uint8_t digest[BLAKE3_OUT_LEN];
+        blake3_hasher_finalize(&nothing, digest, sizeof digest);
+        return true;
+    }();
+    blake3_hasher_init(&state_);
+}
+
 Digest Hasher::finish() const {
     Digest digest;
     blake3_hasher_finalize(&state_, reinterpret_cast<std::uint8_t*>(digest.bytes.data()), digest.bytes.size());

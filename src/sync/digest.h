@@ -37,7 +37,7 @@ struct DigestHash {
 
 class Hasher {
 public:
-    Hasher() { blake3_hasher_init(&state_); }
+    Hasher();
     void update(ByteView bytes) { blake3_hasher_update(&state_, bytes.data(), bytes.size()); }
     // Of all that came so far; more may follow.
     Digest finish() const;
