@@ -238,6 +238,7 @@ def _start_request(target: Any, placement: Placement, request: dict[str, Any]) -
         "command": command(target),
         "env": dict(os.environ),
         "cwd": folder(),
+        "import_path": _path(),
         "count": placement.workers,
         "cpus": placement.cpus,
         "gpus": placement.gpus,

@@ -201,6 +201,7 @@ class Processes(Node):
             "command": _deploy.command(),
             "env": dict(os.environ),
             "cwd": _deploy.folder(),
+            "import_path": _deploy._path(),
             "vars": variables,
             "exist_ok": exist_ok,
             **sizes,

@@ -5,6 +5,7 @@
 #include "binding/buffers.h"
 #include "binding/client.h"
 #include "binding/errors.h"
+#include "binding/forked.h"
 #include "binding/gil.h"
 #include "binding/host.h"
 #include "binding/launch.h"
@@ -18,6 +19,7 @@ NB_MODULE(_engine, module) {
     rh::binding::bind_errors(module);
     rh::binding::bind_buffers(module);
     rh::binding::bind_client(module);
+    rh::binding::bind_forked(module);
     rh::binding::bind_host(module);
     rh::binding::bind_launch(module);
     rh::binding::bind_registry(module);

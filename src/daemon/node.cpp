@@ -1,6 +1,7 @@
 #include "daemon/node.h"
 
 #include <algorithm>
+#include <array>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@ namespace rh::daemon {
 
 using net::asio::awaitable;
 using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
 
 // What a deploy asks for, checked.
 struct Node::Deployment {
@@ -32,6 +34,9 @@ struct Node::Deployment {
 };
 
 namespace {
+
+constexpr std::array<std::chrono::milliseconds, 3> k_learn_pauses{100ms, 1'000ms, 10'000ms};
+constexpr std::chrono::seconds k_fork_servers_pause{30};
 
 // What a worker's place is told by, which one that deploys from inside a worker must not pass on.
 bool is_mark(std::string_view variable) {
@@ -110,7 +115,7 @@ Result<Node::Deployment> Node::Deployment::of(const Json& request, const Body& b
 }
 
 Node::Node(About about, const net::asio::any_io_executor& executor, Services& services, Workers& workers, Router& router, net::TaskGroup& tasks, Doors& doors)
-    : about_(std::move(about)), executor_(executor), services_(services), workers_(workers), router_(router), tasks_(tasks), doors_(doors), resources_(Resources::of_this_node()), live_(process::live_folder(about_.state_folder)) {
+    : about_(std::move(about)), executor_(executor), services_(services), workers_(workers), router_(router), tasks_(tasks), doors_(doors), resources_(Resources::of_this_node()), fork_servers_(workers, about_.state_folder + "/workers"), live_(process::live_folder(about_.state_folder)) {
     services_.watch([this](const Service& service, const std::vector<std::string>& old_names) { live_.put(service, old_names); },
                     [this](std::string_view name) { live_.erase_service(name); });
 }
@@ -164,6 +169,7 @@ std::shared_ptr<Launch> Node::launch_of(const Json& request, Result<void>& check
         launch->env.push_back("ROUNDHOUSE_SOCKET=" + about_.socket_path);
         launch->env.push_back("ROUNDHOUSE_CLUSTER=" + about_.cluster_name);
         RH_TRY(launch->amounts, amounts_of(request));
+        RH_TRY(launch->import_path, field<std::vector<std::string>>(request, "import_path", std::vector<std::string>()));
         return {};
     };
     checked = fill();
@@ -180,15 +186,53 @@ Result<std::shared_ptr<Worker>> Node::start_worker(std::shared_ptr<const Launch>
     }
     // Numerical libraries would otherwise start as many threads as the machine has CPUs, on the few that it may use.
     if (!allocation.cpus.empty() && !has_variable(command.env, "OMP_NUM_THREADS=")) command.env.push_back(fmt::format("OMP_NUM_THREADS={}", allocation.cpus.size()));
+    std::shared_ptr<Forkable> forkable;
+    if (!launch->import_path.empty() && !has_variable(command.env, "ROUNDHOUSE_FORK_SERVER=0")) {
+        forkable = std::make_shared<Forkable>(Forkable{command.argv, command.env, launch->import_path});
+        command.fork_server = fork_servers_.choose(*forkable);
+        command.import_path = launch->import_path;
+    }
     Result<std::shared_ptr<Worker>> worker = workers_.start(id, std::move(command));
     if (!worker) {
         resources_.give_back(id);
         return worker;
     }
     (*worker)->launch = std::move(launch);
+    (*worker)->forkable = std::move(forkable);
     (*worker)->allocation = std::move(allocation);
     note(**worker);
     return worker;
+}
+
+// The next worker like this one need not import what it has imported. Some of that comes with its code and some only with the calls
+// that need it; none of it is worth keeping a call waiting for.
+awaitable<void> Node::learn(std::weak_ptr<Worker> taught) {
+    for (const auto pause : k_learn_pauses) {
+        net::Event never(executor_);
+        co_await never.wait_until(Clock::now() + pause);
+        const std::shared_ptr<Worker> worker = taught.lock();
+        if (worker == nullptr || worker->end || worker->stopping || worker->connection == nullptr) co_return;
+        const Outcome told = co_await router_.call(worker, "imports", control_body(Json::object(), Body()), Asker());
+        const Json answer = told.kind == Outcome::Kind::returned ? parse_answer(told.body) : Json::object();
+        const auto modules = field<std::vector<std::string>>(answer, "imports", std::vector<std::string>());
+        if (modules) fork_servers_.learn(*worker->forkable, *modules);
+        if (!std::exchange(watches_fork_servers_, true)) tasks_.spawn(end_idle_fork_servers());
+    }
+    if (const std::shared_ptr<Worker> worker = taught.lock()) worker->teaches = false;
+}
+
+void Node::learn_from(const Service& service) {
+    for (const auto& worker : service.workers) {
+        if (worker->forkable != nullptr && !std::exchange(worker->teaches, true)) tasks_.spawn(learn(worker));
+    }
+}
+
+awaitable<void> Node::end_idle_fork_servers() {
+    do {
+        net::Event never(executor_);
+        co_await never.wait_until(Clock::now() + k_fork_servers_pause);
+    } while (fork_servers_.end_idle());
+    watches_fork_servers_ = false;
 }
 
 // What a worker has that was told to end comes back in a moment: a service that is deleted and deployed again must not be
@@ -453,7 +497,7 @@ Outcome Node::status() const {
                          {"memory_enforced", enforcer != process::Enforcer::nobody}, {"memory_enforced_by", enforcer != process::Enforcer::nobody ? Json(process::enforcer_name(enforcer)) : Json()}};
     return json_outcome({{"name", about_.cluster_name}, {"pid", ::getpid()}, {"keeper_pid", ::getppid()}, {"version", ROUNDHOUSE_VERSION}, {"program", process::own_program()},
                          {"state_folder", about_.state_folder}, {"uptime_s", seconds(started_at_)}, {"services", services}, {"workers", workers},
-                         {"processes", processes_json()}, {"resources", resources}, {"calls", router_.calls_total()}});
+                         {"processes", processes_json()}, {"resources", resources}, {"fork_servers", fork_servers_.status()}, {"calls", router_.calls_total()}});
 }
 
 }  // namespace rh::daemon

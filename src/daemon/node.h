@@ -14,6 +14,7 @@
 #include <string>
 
 #include "daemon/doors.h"
+#include "daemon/fork_servers.h"
 #include "daemon/live.h"
 #include "daemon/resources.h"
 #include "daemon/router.h"
@@ -85,6 +86,9 @@ private:
     static void add_vars(Launch& launch, const std::map<std::string, std::string>& vars);
     std::shared_ptr<Launch> launch_of(const Json& request, Result<void>& checked) const;
     Result<std::shared_ptr<Worker>> start_worker(std::shared_ptr<const Launch> launch);
+    void learn_from(const Service& service);
+    net::asio::awaitable<void> learn(std::weak_ptr<Worker> taught);
+    net::asio::awaitable<void> end_idle_fork_servers();
     net::asio::awaitable<Result<std::shared_ptr<Worker>>> start_worker_soon(std::shared_ptr<const Launch> launch);
     std::string holder(const std::string& worker_id) const;
     net::asio::awaitable<Result<void>> wait_ready(std::shared_ptr<Worker> worker, std::string for_whom, const Asker& asker = Asker());
@@ -158,6 +162,8 @@ private:
     net::TaskGroup& tasks_;
     Doors& doors_;
     Resources resources_;
+    ForkServers fork_servers_;
+    bool watches_fork_servers_ = false;
     Live live_;
     std::function<std::size_t(const std::string&)> runs_of_;
     std::list<Waiting*> waiting_;  // each stands in the coroutine that waits

@@ -151,6 +151,7 @@ awaitable<Outcome> Node::finish(std::shared_ptr<Service> service, const Outcome&
     if (says_found) description["found"] = false;
     const std::shared_ptr<Service> before = services_.find(service->name);
     services_.put(service);
+    learn_from(*service);
     if (before != nullptr) co_await retire(before, service);
     co_return json_outcome(description);
 }

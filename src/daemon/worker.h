@@ -4,6 +4,7 @@
 // workers, by the services in it and by coroutines that wait for it. On the daemon's executor; it ends when the keeper
 // says that the process did.
 
+#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <memory>
@@ -33,6 +34,17 @@ struct Launch {
     std::vector<std::string> env;
     std::string cwd;
     Amounts amounts;  // for each
+    std::vector<std::string> import_path = {};  // of one that may be forked from a fork server; else empty
+};
+
+// What a worker is started with that may be forked instead: from an interpreter that has imported what such workers import.
+struct Forkable {
+    std::vector<std::string> argv;
+    std::vector<std::string> env;
+    std::vector<std::string> import_path;
+
+    // Without the arguments.
+    std::vector<std::string> program() const { return {argv.begin(), argv.begin() + std::min<std::ptrdiff_t>(2, std::ssize(argv))}; }
 };
 
 // Where the result of a call that the daemon itself makes arrives.
@@ -106,6 +118,8 @@ public:
     net::Event ended;
     std::string process;               // the named process that has it, until that is killed
     std::shared_ptr<const Launch> launch;  // shared with its successors
+    std::shared_ptr<const Forkable> forkable;  // null where it may not be forked; shared with whoever learns from it
+    bool teaches = false;              // it is being asked what it has imported
     Allocation allocation;
     bool announces = false;            // it runs calls that a daemon before this one let in, and is about to tell which
     std::unique_ptr<WorkerMemory> memory;  // null where nobody limits it

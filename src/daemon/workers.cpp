@@ -43,6 +43,7 @@ Workers::Workers(const net::asio::any_io_executor& executor, int keeper_fd, std:
       folder_(std::move(folder)),
       on_end_(std::move(on_end)),
       memory_enforcer_(told_by_keeper()),
+      can_fork_(std::getenv(process::k_forks_variable.data()) != nullptr),
       tasks_(executor) {
     ::mkdir(folder_.c_str(), 0700);
 }
@@ -81,7 +82,8 @@ Result<std::shared_ptr<Worker>> Workers::start(std::string id, Command command) 
     worker->stderr_path = fmt::format("{}/{}.err", folder_, worker->id);
     worker->begun_path = begun_path_of(worker->id);
     command.env.push_back(fmt::format("{}={}", shm::k_begun_variable, worker->begun_path));
-    process::Start start{worker->id, std::move(command.argv), std::move(command.env), std::move(command.cwd), worker->stdout_path, worker->stderr_path, std::move(command.cpus), command.memory_bytes};
+    process::Start start{worker->id, std::move(command.argv), std::move(command.env), std::move(command.cwd), worker->stdout_path, worker->stderr_path, std::move(command.cpus), command.memory_bytes,
+                         std::move(command.fork_server), std::move(command.import_path)};
     RH_TRY_VOID(process::check_start(start));
     by_id_.emplace(worker->id, worker);
     if (on_start_) on_start_(worker);
@@ -115,6 +117,7 @@ std::vector<std::shared_ptr<Worker>> Workers::all() const {
 }
 
 void Workers::on_keeper(process::KeeperMessage message) {
+    if (on_fork_servers_ && !std::holds_alternative<process::Start>(message) && on_fork_servers_(message)) return;
     if (auto* started = std::get_if<process::Started>(&message)) {
         if (const auto worker = find(started->id)) worker->pid = started->pid;
     } else if (auto* failed = std::get_if<process::StartFailed>(&message)) {
@@ -136,11 +139,21 @@ void Workers::on_keeper(process::KeeperMessage message) {
         is_first_ = inventory->is_first;
         if (starts_missing_ == 0) tell_inventory();
     } else if (auto* start = std::get_if<process::Start>(&message)) {
-        const auto found = left_.find(start->id);
-        if (found == left_.end() || !found->second.start.id.empty()) return;
-        found->second.start = std::move(*start);
-        if (--starts_missing_ == 0) tell_inventory();
+        on_left(std::move(*start));
     }
+}
+
+void Workers::on_left(process::Start start) {
+    const auto found = left_.find(start.id);
+    if (found == left_.end() || !found->second.start.id.empty()) return;
+    if (start.is_fork_server) {
+        const process::Started started{start.id, found->second.pid};
+        left_.erase(found);
+        if (on_fork_servers_ && on_fork_servers_(start)) on_fork_servers_(started);
+    } else {
+        found->second.start = std::move(start);
+    }
+    if (--starts_missing_ == 0) tell_inventory();
 }
 
 void Workers::tell_inventory() {

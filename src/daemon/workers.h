@@ -24,6 +24,8 @@ public:
         std::string cwd;
         std::vector<std::int32_t> cpus;  // that it may run on; empty: all
         std::uint64_t memory_bytes = 0;  // that it may have, with all that comes from it; 0: no limit of its own
+        std::string fork_server = {};    // what it is forked from, if that can be; empty: nothing
+        std::vector<std::string> import_path = {};
     };
     using OnStart = std::function<void(const std::shared_ptr<Worker>&)>;
     using OnEnd = std::function<void(Worker&)>;
@@ -53,6 +55,12 @@ public:
         on_limited_ = std::move(on_limited);
         on_over_limit_ = std::move(on_over_limit);
     }
+    // Whether the keeper knows fork servers; they begin with a Start of theirs, and are told what it passes on.
+    bool can_fork() const { return can_fork_; }
+    void begin_fork_server(process::Start start) { tell(std::move(start)); }
+    void tell_fork_server(const process::Tell& message) { tell(message); }
+    // Asked first with all that the keeper says of processes: true for what concerns a fork server.
+    void on_fork_servers(std::function<bool(const process::KeeperMessage&)> told) { on_fork_servers_ = std::move(told); }
     // Who limits memory here, as the keeper has said in the environment, or since.
     process::Enforcer memory_enforcer() const { return memory_enforcer_; }
 
@@ -80,6 +88,7 @@ public:
 private:
     void tell(const process::KeeperMessage& message);
     void on_keeper(process::KeeperMessage message);
+    void on_left(process::Start start);
     void tell_inventory();
     std::string begun_path_of(const std::string& id) const;
     void end(const std::string& id, Error why);
@@ -98,6 +107,8 @@ private:
     OnLimited on_limited_;
     OnOverLimit on_over_limit_;
     process::Enforcer memory_enforcer_;
+    std::function<bool(const process::KeeperMessage&)> on_fork_servers_;
+    const bool can_fork_;
     Bytes unsent_;
     bool writing_ = false;
     bool keeper_gone_ = false;  // and every worker with it: there is nobody to tell anything

@@ -16,6 +16,7 @@
 #include <filesystem>
 
 #include "base/limits.h"
+#include "isolate/cgroup.h"
 #include "keeper/log.h"
 #include "process/spawn.h"
 
@@ -74,6 +75,7 @@ int Keeper::run() {
     for (;;) {
         auto now = Clock::now();
         step_daemon(now);
+        step_forks(now);
         step_endings(now);
         step_memory(now);
         if (stopping_ && step_stop(now)) break;
@@ -112,6 +114,7 @@ std::optional<Keeper::Clock::time_point> Keeper::next_deadline() const {
     const auto consider = [&](Clock::time_point at) { next = next ? std::min(*next, at) : at; };
     if (end_daemon_at_) consider(*end_daemon_at_);
     for (const auto& ending : endings_) consider(ending.look_at);
+    if (const auto answer = forks_.next_deadline()) consider(*answer);
     if (stopping_) {
         consider(stop_look_at_);
     } else if (const auto look = memory_ ? memory_->next() : std::nullopt) {
@@ -121,17 +124,18 @@ std::optional<Keeper::Clock::time_point> Keeper::next_deadline() const {
 }
 
 void Keeper::wait(Clock::time_point now) {
-    pollfd waited[3] = {{signals_.get(), POLLIN, 0},
-                        {daemon_.is_open() && !daemon_.is_ended() ? daemon_.fd() : -1,
-                         static_cast<short>(daemon_.wants_to_write() ? POLLIN | POLLOUT : POLLIN), 0},
-                        {starter_.get(), POLLIN, 0}};
+    std::vector<pollfd> waited = {{signals_.get(), POLLIN, 0},
+                                  {daemon_.is_open() && !daemon_.is_ended() ? daemon_.fd() : -1,
+                                   static_cast<short>(daemon_.wants_to_write() ? POLLIN | POLLOUT : POLLIN), 0},
+                                  {starter_.get(), POLLIN, 0}};
+    forks_.add_to(waited);
     timespec timeout{};
     const auto deadline = next_deadline();
     if (deadline && *deadline > now) {
         const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(*deadline - now).count();
         timeout = {left / 1'000'000'000, left % 1'000'000'000};
     }
-    if (::ppoll(waited, 3, deadline ? &timeout : nullptr, nullptr) <= 0) return;
+    if (::ppoll(waited.data(), waited.size(), deadline ? &timeout : nullptr, nullptr) <= 0) return;
     if (waited[1].revents != 0) {
         daemon_.flush();
         read_daemon();
@@ -160,6 +164,7 @@ void Keeper::reap() {
         } else if (const auto found = workers_.find(pid); found != workers_.end()) {
             const Worker worker = std::move(found->second);
             workers_.erase(found);
+            if (worker.start.is_fork_server) forks_.close(worker.id);
             on_worker_exit(worker, status, usage.ru_maxrss);
         }
     }
@@ -186,6 +191,8 @@ void Keeper::on_worker_exit(const Worker& worker, int status, long peak_memory_k
 void Keeper::on_daemon_exit(int status) {
     read_daemon();  // what it asked for with its last breath
     daemon_.close();
+    // The next one hears only of what runs by then.
+    forks_.cancel_all();
     daemon_pid_ = 0;
     if (stopping_) return;
     const auto now = Clock::now();
@@ -248,6 +255,7 @@ Result<void> Keeper::start_daemon() {
     command.env = process::current_environment();
     set_variable(command.env, process::k_node_variable, options_.state_folder);
     set_variable(command.env, process::k_memory_variable, process::enforcer_name(memory_->node().memory.enforced_by));
+    set_variable(command.env, process::k_forks_variable, "1");
     command.cwd = "/";
     command.stdout_path = command.stderr_path = process::daemon_log_path(options_.state_folder);
     command.inherited_fd = daemon_end.get();
@@ -264,6 +272,7 @@ Result<void> Keeper::start_daemon() {
     daemon_.send(inventory);
     // How each was started, because it goes on.
     for (const auto& [worker_pid, worker] : workers_) daemon_.send(worker.start);
+    for (auto& told : forks_.last_told()) daemon_.send(std::move(told));
     for (const auto& limited : memory_->workers()) daemon_.send(limited);
     // A daemon before this one may have taken their ends to its grave.
     const auto oldest = Clock::now() - k_exits_told_again;
@@ -311,6 +320,8 @@ void Keeper::handle(const process::KeeperMessage& message) {
         end_worker(end->id, milliseconds(end->grace_ms));
     } else if (std::holds_alternative<process::Shutdown>(message)) {
         stop();
+    } else if (const auto* told = std::get_if<process::Tell>(&message)) {
+        forks_.tell(*told);
     } else if (const auto* next = std::get_if<process::Upgrade>(&message)) {
         upgrade(next->program);
     } else {
@@ -330,30 +341,56 @@ void Keeper::start_worker(const process::Start& start) {
         daemon_.send(process::StartFailed{start.id, error_number, std::move(what)});
     };
     if (stopping_) return refuse(ESHUTDOWN, "the node is ending");
-    if (find(start.id) != nullptr) return refuse(EEXIST, fmt::format("there is a process {} already", start.id));
-    if (workers_.size() >= limits::k_workers_max)
+    if (find(start.id) != nullptr || forks_.is_asked(start.id)) return refuse(EEXIST, fmt::format("there is a process {} already", start.id));
+    if (workers_.size() + forks_.asked() >= limits::k_workers_max)
         return refuse(EAGAIN, fmt::format("the node has {} workers, which is its limit: delete a service first", workers_.size()));
-    const auto pid = spawn_worker(start);
-    if (!pid) {
-        memory_->not_begun(start.id);
-        const std::string_view number = pid.error().fact("errno");
-        int error_number = EIO;
-        std::from_chars(number.data(), number.data() + number.size(), error_number);
-        return refuse(error_number, pid.error().message);
-    }
-    // The pid, and so the session's number, may have been a worker's whose tree is still being ended.
-    for (auto& ending : endings_) {
-        if (ending.session == *pid) ending.session = 0;
-    }
-    workers_[*pid] = Worker{start.id, *pid, start};
-    daemon_.send(process::Started{start.id, *pid});
-    if (const auto limited = memory_->begun(start, *pid, Clock::now())) daemon_.send(*limited);
+    if (start.fork_server.empty() || !forks_.ask(marked(start), Clock::now())) start_fresh(start);
 }
 
-Result<pid_t> Keeper::spawn_worker(const process::Start& start) {
-    process::Command command{start.argv, start.env, start.cwd, start.stdout_path, start.stderr_path, -1, start.cpus, memory_->admit(start)};
-    set_variable(command.env, process::k_node_variable, options_.state_folder);
-    set_variable(command.env, process::k_worker_variable, start.id);
+// With what tells the process and all that comes from it by which node and worker they are.
+process::Start Keeper::marked(process::Start start) const {
+    set_variable(start.env, process::k_node_variable, options_.state_folder);
+    set_variable(start.env, process::k_worker_variable, start.id);
+    return start;
+}
+
+// By fork and exec.
+void Keeper::start_fresh(const process::Start& start) {
+    Fd theirs;
+    if (start.is_fork_server) {
+        auto opened = forks_.open(start.id);
+        if (!opened) {
+            daemon_.send(process::StartFailed{start.id, EMFILE, opened.error().message});
+            return;
+        }
+        theirs = std::move(*opened);
+    }
+    const auto pid = spawn_worker(start, theirs.get());
+    if (pid) return begun(start, *pid);
+    forks_.close(start.id);
+    memory_->not_begun(start.id);
+    const std::string_view number = pid.error().fact("errno");
+    int error_number = EIO;
+    std::from_chars(number.data(), number.data() + number.size(), error_number);
+    daemon_.send(process::StartFailed{start.id, error_number, pid.error().message});
+}
+
+void Keeper::begun(process::Start start, pid_t pid) {
+    // The pid, and so the session's number, may have been a worker's whose tree is still being ended.
+    for (auto& ending : endings_) {
+        if (ending.session == pid) ending.session = 0;
+    }
+    // Where it came from is nobody's business any more.
+    start.fork_server.clear();
+    start.import_path.clear();
+    daemon_.send(process::Started{start.id, pid});
+    if (const auto limited = memory_->begun(start, pid, Clock::now())) daemon_.send(*limited);
+    const std::string id = start.id;
+    workers_[pid] = Worker{id, pid, std::move(start)};
+}
+
+Result<pid_t> Keeper::spawn_worker(const process::Start& start, int inherited_fd) {
+    process::Command command{start.argv, marked(start).env, start.cwd, start.stdout_path, start.stderr_path, inherited_fd, start.cpus, memory_->admit(start)};
     auto pid = process::spawn(command);
     if (pid || pid.error().fact("step") != "cgroup") return pid;
     // A cgroup that may be made need not be one that may be joined.
@@ -361,6 +398,36 @@ Result<pid_t> Keeper::spawn_worker(const process::Start& start) {
     daemon_.send(memory_->node());
     command.cgroup_procs.clear();
     return process::spawn(command);
+}
+
+void Keeper::step_forks(Clock::time_point now) {
+    const ForkServers::Heard heard = forks_.step(now);
+    for (const auto& told : heard.told) daemon_.send(told);
+    for (const auto& id : heard.hung) {
+        const Worker* const server = find(id);
+        log("fork server {} does not answer", id);
+        if (server != nullptr) ::kill(server->pid, SIGKILL);
+    }
+    for (const auto& forked : heard.forked) {
+        if (!stopping_) on_forked(forked);
+    }
+}
+
+// It waits, and has run nothing of its own: it goes where its memory and its CPUs are before it may.
+void Keeper::on_forked(const ForkServers::Forked& forked) {
+    const auto seen = forked.pid > 0 ? process::read_process(forked.pid) : std::nullopt;
+    if (!seen || seen->parent != ::getpid() || seen->is_zombie()) return start_fresh(forked.start);
+    if (const std::string procs = memory_->admit(forked.start); !procs.empty()) {
+        if (const auto joined = isolate::write_text(procs, std::to_string(forked.pid)); !joined) {
+            memory_->cannot_join(joined.error());
+            daemon_.send(memory_->node());
+        }
+    }
+    if (!process::keep_on(forked.pid, forked.start.cpus) || !ForkServers::go(forked)) {
+        memory_->not_begun(forked.start.id);
+        return start_fresh(forked.start);
+    }
+    begun(forked.start, forked.pid);
 }
 
 void Keeper::signal_worker(const process::Signal& signal) {
@@ -391,6 +458,10 @@ void Keeper::step_memory(Clock::time_point now) {
 std::vector<process::ProcessEntry> Keeper::below() const { return process::descendants(process::list_processes(), ::getpid()); }
 
 void Keeper::end_worker(const std::string& id, milliseconds grace) {
+    if (forks_.cancel(id)) {
+        daemon_.send(process::StartFailed{id, ECANCELED, "it was ended before it began"});
+        return;
+    }
     const Worker* const worker = find(id);
     if (worker == nullptr || stopping_) return;
     const auto kill_at = Clock::now() + grace;
@@ -449,6 +520,7 @@ void Keeper::stop() {
     // Nobody can come any more; a starter that waits for the lock begins anew once this node has gone.
     ::unlink(options_.socket_path.c_str());
     restart_at_.reset();
+    forks_.cancel_all();
     endings_.clear();
     const auto now = Clock::now();
     stop_kill_at_ = now + limits::k_stop_grace;

@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "keeper/daemon_link.h"
+#include "keeper/fork_servers.h"
 #include "keeper/memory_limits.h"
 #include "process/keeper_messages.h"
 #include "process/node_folder.h"
@@ -76,7 +77,12 @@ private:
     void read_daemon();
     void handle(const process::KeeperMessage& message);
     void start_worker(const process::Start& start);
-    Result<pid_t> spawn_worker(const process::Start& start);
+    Result<pid_t> spawn_worker(const process::Start& start, int inherited_fd);
+    process::Start marked(process::Start start) const;
+    void start_fresh(const process::Start& start);
+    void begun(process::Start start, pid_t pid);
+    void step_forks(Clock::time_point now);
+    void on_forked(const ForkServers::Forked& forked);
     void signal_worker(const process::Signal& signal);
     void end_worker(const std::string& id, std::chrono::milliseconds grace);
     void read_starter();
@@ -108,6 +114,7 @@ private:
     std::optional<Clock::time_point> restart_at_;
 
     std::map<pid_t, Worker> workers_;
+    ForkServers forks_;
     std::vector<Ending> endings_;
     std::deque<std::pair<Clock::time_point, process::Exited>> recent_exits_;
     std::optional<MemoryLimits> memory_;  // from the start of the first daemon on

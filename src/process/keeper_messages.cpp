@@ -26,6 +26,10 @@ enum class Kind : std::uint8_t {
     exited_with_memory = 17,
     limited = 18,
     over_limit = 19,
+    // Fork servers.
+    start_forked = 20,
+    start_fork_server = 21,
+    tell = 22,
 };
 
 constexpr std::size_t k_length_bytes = 4;
@@ -115,17 +119,29 @@ void write(Writer& to, const MemoryFacts& m) {
     to.integer(m.kills);
 }
 
+Kind kind_of(const Start& m) {
+    if (m.is_fork_server) return Kind::start_fork_server;
+    if (!m.fork_server.empty()) return Kind::start_forked;
+    if (m.memory_bytes != 0) return Kind::start_limited;
+    return m.cpus.empty() ? Kind::start : Kind::start_on;
+}
+
 void write(Writer& to, const Start& m) {
-    const bool limited = m.memory_bytes != 0;
-    write_kind(to, limited ? Kind::start_limited : m.cpus.empty() ? Kind::start : Kind::start_on);
+    const Kind kind = kind_of(m);
+    write_kind(to, kind);
     to.text(m.id);
     to.list(m.argv);
     to.list(m.env);
     to.text(m.cwd);
     to.text(m.stdout_path);
     to.text(m.stderr_path);
-    if (limited || !m.cpus.empty()) to.numbers(m.cpus);
-    if (limited) to.integer(m.memory_bytes);
+    if (kind == Kind::start || kind == Kind::start_fork_server) return;
+    to.numbers(m.cpus);
+    if (kind == Kind::start_on) return;
+    to.integer(m.memory_bytes);
+    if (kind == Kind::start_limited) return;
+    to.text(m.fork_server);
+    to.list(m.import_path);
 }
 void write(Writer& to, const Signal& m) {
     write_kind(to, Kind::signal);
@@ -186,6 +202,12 @@ void write(Writer& to, const OverLimit& m) {
     write(to, m.memory);
 }
 
+void write(Writer& to, const Tell& m) {
+    write_kind(to, Kind::tell);
+    to.text(m.id);
+    to.text(m.text);
+}
+
 // Braced initialisers evaluate from left to right, which is the order of the fields.
 Inventory read_inventory(Reader& from, bool is_first) {
     Inventory inventory;
@@ -195,7 +217,7 @@ Inventory read_inventory(Reader& from, bool is_first) {
     return inventory;
 }
 
-Start read_start(Reader& from) { return Start{from.text(), from.list(), from.list(), from.text(), from.text(), from.text(), {}, 0}; }
+Start read_start(Reader& from) { return Start{from.text(), from.list(), from.list(), from.text(), from.text(), from.text()}; }
 
 Start read_start_on(Reader& from) {
     Start start = read_start(from);
@@ -206,6 +228,19 @@ Start read_start_on(Reader& from) {
 Start read_start_limited(Reader& from) {
     Start start = read_start_on(from);
     start.memory_bytes = from.integer<std::uint64_t>();
+    return start;
+}
+
+Start read_start_forked(Reader& from) {
+    Start start = read_start_limited(from);
+    start.fork_server = from.text();
+    start.import_path = from.list();
+    return start;
+}
+
+Start read_start_fork_server(Reader& from) {
+    Start start = read_start(from);
+    start.is_fork_server = true;
     return start;
 }
 
@@ -237,6 +272,9 @@ bool read(Reader& from, KeeperMessage& message) {
             message = StartFailed{from.text(), from.integer<std::int32_t>(), from.text()};
             return true;
         case Kind::start_limited: message = read_start_limited(from); return true;
+        case Kind::start_forked: message = read_start_forked(from); return true;
+        case Kind::start_fork_server: message = read_start_fork_server(from); return true;
+        case Kind::tell: message = Tell{from.text(), from.text()}; return true;
         case Kind::exited: message = read_exited(from); return true;
         case Kind::exited_with_memory: message = read_exited_with_memory(from); return true;
         case Kind::limited: message = Limited{from.text(), read_memory(from), from.text()}; return true;
@@ -270,9 +308,11 @@ Enforcer enforcer_of(std::string_view name) {
 Result<void> check_start(const Start& start) {
     std::size_t size = 1 + 6 * k_length_bytes + start.id.size() + start.cwd.size() + start.stdout_path.size() +
                        start.stderr_path.size();
-    if (!start.cpus.empty() || start.memory_bytes != 0) size += k_length_bytes + start.cpus.size() * sizeof(std::int32_t);
-    if (start.memory_bytes != 0) size += sizeof start.memory_bytes;
-    for (const auto* list : {&start.argv, &start.env}) {
+    const Kind kind = kind_of(start);
+    if (kind != Kind::start && kind != Kind::start_fork_server) size += k_length_bytes + start.cpus.size() * sizeof(std::int32_t);
+    if (kind == Kind::start_limited || kind == Kind::start_forked) size += sizeof start.memory_bytes;
+    if (kind == Kind::start_forked) size += 2 * k_length_bytes + start.fork_server.size();
+    for (const auto* list : {&start.argv, &start.env, &start.import_path}) {
         for (const auto& text : *list) size += k_length_bytes + text.size();
     }
     if (size <= k_keeper_message_bytes_max) return {};

@@ -50,6 +50,10 @@ struct Start {
     std::string stderr_path;
     std::vector<std::int32_t> cpus = {};  // the only ones that it may run on; empty: all (Linux)
     std::uint64_t memory_bytes = 0;       // that it and all that comes from it may have; 0: no limit of its own
+    // To be forked from that process, which the keeper has started as a fork server; where it cannot, it is started as any other.
+    std::string fork_server = {};
+    std::vector<std::string> import_path = {};  // what a forked one will import from: nothing there may be hidden by what it has already
+    bool is_fork_server = false;                // it speaks with the keeper over its descriptor 3, and other workers are forked from it
 };
 // Sends `signal_number` to the worker itself.
 struct Signal {
@@ -107,7 +111,16 @@ struct OverLimit {
     MemoryFacts memory;
 };
 
-using KeeperMessage = std::variant<Start, Signal, End, Shutdown, Upgrade, Started, StartFailed, Exited, Inventory, Limited, OverLimit>;
+// What the daemon and a fork server say to each other, in both directions: the keeper passes it on unread, and tells a restarted
+// daemon the last that each has said.
+struct Tell {
+    std::string id;  // the fork server's
+    std::string text;
+};
+// Set for a daemon whose keeper knows fork servers: one of an earlier version may outlive an upgrade.
+inline constexpr std::string_view k_forks_variable = "ROUNDHOUSE_FORKS";
+
+using KeeperMessage = std::variant<Start, Signal, End, Shutdown, Upgrade, Started, StartFailed, Exited, Inventory, Limited, OverLimit, Tell>;
 
 // A longer message is refused by the decoder. What a process may take as arguments and environment is less by far.
 inline constexpr std::size_t k_keeper_message_bytes_max = 16 * 1024 * 1024;

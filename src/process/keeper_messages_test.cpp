@@ -15,6 +15,9 @@ std::vector<KeeperMessage> one_of_each() {
         Start{"w2", {"python"}, {}, "/tmp", "/tmp/out", "/tmp/err", {0, 3, 130}},
         Start{"w3", {"python"}, {}, "/tmp", "/tmp/out", "/tmp/err", {}, 123456789012},
         Start{"w4", {"python"}, {}, "/tmp", "/tmp/out", "/tmp/err", {1}, 1},
+        Start{"w5", {"python"}, {"A=b"}, "/tmp", "/tmp/out", "/tmp/err", {2}, 7, "f1", {"/project", "/site-packages"}},
+        Start{"f1", {"python", "--fork-server"}, {"A=b"}, "/tmp", "/tmp/out", "/tmp/err", {}, 0, "", {}, true},
+        Tell{"f1", R"({"import": ["numpy"]})"},
         Signal{"w1", 15},
         End{"w1", 2000},
         Shutdown{},
@@ -69,6 +72,15 @@ TEST(KeeperMessages, MemoryHasItsGoldenBytes) {
     EXPECT_EQ(hex(encode(Exited{"w", 1, -1, 9, 258, facts}).view()), "3c00000011" "0100000077" "01000000" "ffffffff" "09000000" "0201000000000000" + bytes);
     EXPECT_EQ(hex(encode(Limited{"w", facts, "/c"}).view()), "2e00000012" "0100000077" + bytes + "020000002f63");
     EXPECT_EQ(hex(encode(OverLimit{"w", 7, "n", facts}).view()), "3100000013" "0100000077" "07000000" "010000006e" + bytes);
+}
+
+TEST(KeeperMessages, ForkServersHaveTheirGoldenBytes) {
+    EXPECT_EQ(hex(encode(Start{"a", {"b"}, {}, "c", "", "d", {}, 0, "f", {"/p"}}).view()),
+              "3c00000014" "0100000061" "01000000" "0100000062" "00000000" "0100000063" "00000000" "0100000064" "00000000" "0000000000000000"
+              "0100000066" "01000000" "020000002f70");
+    EXPECT_EQ(hex(encode(Start{"a", {"b"}, {}, "c", "", "d", {}, 0, "", {}, true}).view()),
+              "2100000015" "0100000061" "01000000" "0100000062" "00000000" "0100000063" "00000000" "0100000064");
+    EXPECT_EQ(hex(encode(Tell{"f", "{}"}).view()), "0c00000016" "0100000066" "020000007b7d");
 }
 
 TEST(KeeperMessages, RoundTripsEveryKindInOneStreamFedByteByByte) {

@@ -101,26 +101,6 @@ bool open_as(int target, const std::string& path, int flags) {
     ::_exit(127);
 }
 
-// Affinity goes through exec to the program and everything that it starts.
-bool stay_on([[maybe_unused]] const std::vector<std::int32_t>& cpus) {
-#ifdef __linux__
-    if (cpus.empty()) return true;
-    const int most = *std::max_element(cpus.begin(), cpus.end());
-    cpu_set_t* const set = CPU_ALLOC(most + 1);
-    if (set == nullptr) return false;
-    const std::size_t bytes = CPU_ALLOC_SIZE(most + 1);
-    CPU_ZERO_S(bytes, set);
-    for (const std::int32_t cpu : cpus) CPU_SET_S(cpu, bytes, set);
-    const bool set_now = ::sched_setaffinity(0, bytes, set) == 0;
-    const int error_number = errno;
-    CPU_FREE(set);
-    errno = error_number;
-    return set_now;
-#else
-    return true;
-#endif
-}
-
 // Before there is anything that it could allocate or start: what a process has already is not counted where it goes.
 bool join(const std::string& procs) {
     if (procs.empty()) return true;
@@ -163,7 +143,7 @@ bool join(const std::string& procs) {
     }
     close_from(k_report_fd + 1);
     if (::chdir(command.cwd.c_str()) != 0) give_up(k_report_fd, Step::folder, errno);
-    if (!stay_on(command.cpus)) give_up(k_report_fd, Step::processors, errno);
+    if (!keep_on(0, command.cpus)) give_up(k_report_fd, Step::processors, errno);
     reset_signals();
     give_up(k_report_fd, Step::program, exec_first(files, argv, env));
 }
@@ -214,6 +194,25 @@ void reset_signals() {
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+bool keep_on([[maybe_unused]] pid_t pid, [[maybe_unused]] const std::vector<std::int32_t>& cpus) {
+#ifdef __linux__
+    if (cpus.empty()) return true;
+    const int most = *std::max_element(cpus.begin(), cpus.end());
+    cpu_set_t* const set = CPU_ALLOC(most + 1);
+    if (set == nullptr) return false;
+    const std::size_t bytes = CPU_ALLOC_SIZE(most + 1);
+    CPU_ZERO_S(bytes, set);
+    for (const std::int32_t cpu : cpus) CPU_SET_S(cpu, bytes, set);
+    const bool set_now = ::sched_setaffinity(pid, bytes, set) == 0;
+    const int error_number = errno;
+    CPU_FREE(set);
+    errno = error_number;
+    return set_now;
+#else
+    return true;
+#endif
 }
 
 Result<pid_t> spawn(const Command& command) {

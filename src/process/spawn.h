@@ -29,6 +29,9 @@ struct Command {
 // or file that was refused, and the fact "errno" says why; the fact "step" is "cgroup" where it could not join that.
 Result<pid_t> spawn(const Command& command);
 
+// Keeps a process, and everything that it starts from now on, on those CPUs (Linux); 0: this one. False, and errno, where it cannot.
+bool keep_on(pid_t pid, const std::vector<std::int32_t>& cpus);
+
 // `env` without the variables whose names begin with `prefix`.
 std::vector<std::string> without_prefix(std::vector<std::string> env, std::string_view prefix);
 // `env` without what tells a process its place on a node, which nothing that is no part of that node must inherit. What a

@@ -46,6 +46,8 @@ class Runner:
         self._endings: dict[int, Callable[[], None]] = {}
         os.register_at_fork(after_in_child=self._after_fork)
         self._forked = False
+        # Modules that were here before anything was asked of this worker.
+        self.known = frozenset(sys.modules)
 
     # What the engine calls.
 
@@ -202,6 +204,9 @@ class Runner:
             return answers.of_json(self._schemas(request["name"]))
         elif method == "delete":
             self._remove(request["name"])
+        elif method == "imports":
+            preload = hooks.imported("roundhouse._worker.preload")
+            return answers.of_json({"imports": preload.imported(self.known)})
         elif method == "set_env":
             _set_environment(request["vars"])
         elif method == "run":
@@ -400,6 +405,10 @@ def _import_for(described: dict[str, Any]) -> None:
 
 def main() -> None:
     """Serves until the daemon ends this worker."""
+    if sys.argv[1:2] == ["--fork-server"]:
+        from roundhouse._worker import fork_server
+
+        fork_server.serve()
     socket_path, worker_id = os.environ["ROUNDHOUSE_SOCKET"], os.environ["ROUNDHOUSE_WORKER"]
     try:
         import faulthandler

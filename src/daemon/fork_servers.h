@@ -1,0 +1,49 @@
+#pragma once
+
+// The fork servers of this node, as the daemon sees them: which one a worker can be forked from, what they are told to import, and
+// when one is begun or ended (protocol/node.md). What they are is theirs to say; until one has said it, nothing is forked from it.
+// Owned by Node, on the daemon's executor.
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "daemon/workers.h"
+
+namespace rh::daemon {
+
+class ForkServers {
+public:
+    // `folder` is where what they print goes.
+    ForkServers(Workers& workers, std::string folder);
+    ~ForkServers();
+
+    // The one that this can be forked from now; empty where there is none.
+    std::string choose(const Forkable& wanted);
+    // A worker of that kind has imported these. The first that comes of a kind begins a fork server for the next.
+    void learn(const Forkable& like, const std::vector<std::string>& modules);
+    // Ends what nobody has wanted for long; false when none is left.
+    bool end_idle();
+
+    nlohmann::json status() const;
+
+private:
+    struct Server;
+
+    // True for what concerns one of them.
+    bool on_keeper(const process::KeeperMessage& message);
+    void hear(Server& server, const std::string& text);
+    void begin(const Forkable& like);
+    Server* find(const Forkable& wanted);
+
+    Workers& workers_;
+    const std::string folder_;
+    std::map<std::string, std::unique_ptr<Server>, std::less<>> servers_;
+};
+
+}  // namespace rh::daemon
