@@ -197,6 +197,24 @@ def cli(bench: Bench) -> Sample:
     return sample
 
 
+def fresh(bench: Bench, *arguments: str) -> Sample:
+    argv = [sys.executable, str(HERE / "fresh_workers.py"), *arguments]
+    taken = json.loads(run_program(argv, bench.core, bench.ground.env, timeout=300))
+    return Sample(statistics.median(taken["ns"]) / 1e6, min(taken["ns"]) / 1e6, taken["raw_ns"] / 1e6)
+
+
+def redeploy(bench: Bench) -> Sample:
+    return fresh(bench, "redeploy", "edit", "5" if bench.quick else "20")
+
+
+def redeploy_shell(bench: Bench) -> Sample:
+    return fresh(bench, "redeploy", "shell", "5" if bench.quick else "20", str(BUILT.parent / "bin" / "roundhouse"))
+
+
+def workers_100(bench: Bench) -> Sample:
+    return fresh(bench, "workers", "100")
+
+
 def rate(bench: Bench, job: str, do: str, worker: str, count: int, **arguments: int) -> Sample:
     """The raw job and ours in turn; the round's figure is the median of each."""
     count = count // 10 if bench.quick else count
@@ -369,6 +387,30 @@ FIGURES = [
         cold,
         "up {up:.0f}, to {to:.0f}, first call {call:.1f} ms; besides, import {import:.1f} and teardown {down:.0f} ms",
         {ONE_CORE: "what overlaps on two cores, the client's pickling and the worker's start, adds up on one"},
+    ),
+    Figure(
+        "redeploy",
+        "edit a file, send it again, first result",
+        MILLISECONDS,
+        {IDLE: Target(1 / 50, "H")},
+        redeploy,
+        "each from a fresh process; at most 100 ms besides",
+    ),
+    Figure(
+        "redeploy",
+        "the same by `roundhouse run`",
+        MILLISECONDS,
+        {IDLE: Target(1 / 50, "H")},
+        redeploy_shell,
+        "each from a fresh process; at most 100 ms besides",
+    ),
+    Figure(
+        "workers_100",
+        "100 fresh workers with numpy, ready to serve",
+        MILLISECONDS,
+        {IDLE: Target(1.5, "F")},
+        workers_100,
+        "F forks the same interpreter and does nothing else",
     ),
     Figure(
         "log_line",

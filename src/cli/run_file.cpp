@@ -96,6 +96,7 @@ Result<Json> deploy(Node& node, const RunOptions& options, const Target& target,
     }
     std::error_code error;
     const fs::path file = node.place().local ? fs::weakly_canonical(target.file, error) : fs::path(target.file).filename();
+    start["import_path"] = Json::array({file.parent_path().string()});
     screen.progress(fmt::format("starting {} ...", command.front()));
     RH_TRY(const Json started, node.ask("start", start));
     screen.progress(fmt::format("sending {} ...", target.file));

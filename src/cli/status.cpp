@@ -50,6 +50,15 @@ std::string free_of(const Json& resources, const char* all, const char* unused) 
     return fmt::format("{} ({} free)", count(all), count(unused));
 }
 
+// What a fork server has imported, and what it leaves to the workers and why.
+std::string warm_of(const Json& server) {
+    const Json modules = server.value("modules", Json::array());
+    std::string text = modules.empty() ? "an interpreter" : fmt::format("{}", fmt::join(modules.get<std::vector<std::string>>(), ", "));
+    text += fmt::format(" (pid {:.0f}, {:.0f} forked)", number_of(server, "pid"), number_of(server, "forks"));
+    for (const auto& [module, why] : server.value("after_fork", Json::object()).items()) text += fmt::format("; not {}, as {}", module, why.get<std::string>());
+    return text;
+}
+
 void print_status(const Json& status, Screen& screen) {
     const auto line = [&](std::string_view what, const std::string& text) { screen.out(fmt::format("  {:<11}{}\n", what, harmless(text))); };
     screen.out(fmt::format("{} is {} for {}\n", screen.bold(harmless(text_of(status, "name"))), screen.green("up"), seconds_text(number_of(status, "uptime_s"))));
@@ -64,6 +73,7 @@ void print_status(const Json& status, Screen& screen) {
         line("GPUs", free_of(resources, "gpus", "gpus_free"));
         line("memory", fmt::format("{} ({} not promised)", bytes_text(number_of(resources, "memory")), bytes_text(number_of(resources, "memory_free"))));
     }
+    for (const Json& server : status.value("fork_servers", Json::array())) line("warm", warm_of(server));
     const Json services = status.value("services", Json::array());
     std::uint64_t calls = 0;
     for (const Json& service : services) calls += static_cast<std::uint64_t>(number_of(service, "calls"));

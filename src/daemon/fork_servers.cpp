@@ -2,14 +2,16 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "process/fork_bounds.h"
 #include "daemon/requests.h"
 #include "isolate/monitor.h"
-#include "shm/begun.h"
 
 namespace rh::daemon {
 
@@ -17,8 +19,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t k_fork_servers_max = 4;
-constexpr std::chrono::minutes k_fork_server_idle{10};
+constexpr std::size_t k_imports_max = 10'000;
 constexpr std::string_view k_argument = "--fork-server";
 
 std::string_view name_of(std::string_view variable) { return variable.substr(0, variable.find('=')); }
@@ -47,6 +48,7 @@ struct ForkServers::Server {
     std::vector<std::string> prefixes;
     std::set<std::string, std::less<>> own;
     Clock::time_point wanted_at = Clock::now();
+    bool is_of_its_folder = false;
     bool ending = false;
 
     // Whether a variable's value is in what it has imported.
@@ -66,7 +68,8 @@ struct ForkServers::Server {
         return ours == theirs;
     }
     bool is_like(const Forkable& wanted) const {
-        return !ending && like.program() == wanted.program() && packages_in(like.import_path) == packages_in(wanted.import_path) && fits(wanted.env);
+        return !ending && like.program() == wanted.program() && packages_in(like.import_path) == packages_in(wanted.import_path) && (!is_of_its_folder || like.cwd == wanted.cwd) &&
+               fits(wanted.env);
     }
 };
 
@@ -88,17 +91,32 @@ std::string ForkServers::choose(const Forkable& wanted) {
     return server->ready ? server->id : "";
 }
 
-void ForkServers::learn(const Forkable& like, const std::vector<std::string>& modules) {
+std::string ForkServers::imports_path_of(const std::string& worker_id) const { return fmt::format("{}/{}.imports", folder_, worker_id); }
+
+void ForkServers::forget(const Worker& worker) { ::unlink(imports_path_of(worker.id).c_str()); }
+
+void ForkServers::learn_from(const Worker& worker) {
     if (!workers_.can_fork()) return;
+    std::ifstream file(imports_path_of(worker.id));
+    std::vector<std::string> modules;
+    for (std::string name; modules.size() < k_imports_max && std::getline(file, name);) modules.push_back(name);
+    const Forkable& like = *worker.forkable;
     if (find(like) == nullptr) begin(like);
     Server* const server = find(like);
     if (server == nullptr) return;
     if (!modules.empty()) workers_.tell_fork_server({server->id, dump(Json{{"import", modules}, {"import_path", like.import_path}})});
 }
 
+// One that dies of what it imports would do so again.
+bool ForkServers::may_begin() {
+    while (!deaths_.empty() && deaths_.front() < Clock::now() - limits::k_fork_server_idle) deaths_.pop_front();
+    return deaths_.size() < limits::k_fork_server_deaths_max;
+}
+
 void ForkServers::begin(const Forkable& like) {
+    if (!may_begin()) return;
     const auto living = std::count_if(servers_.begin(), servers_.end(), [](const auto& each) { return !each.second->ending; });
-    if (static_cast<std::size_t>(living) >= k_fork_servers_max) {
+    if (static_cast<std::size_t>(living) >= limits::k_fork_servers_max) {
         Server* oldest = nullptr;
         for (const auto& [id, server] : servers_) {
             if (!server->ending && (oldest == nullptr || server->wanted_at < oldest->wanted_at)) oldest = server.get();
@@ -110,7 +128,7 @@ void ForkServers::begin(const Forkable& like) {
     server->id = Workers::new_id();
     server->like = like;
     const std::string output = fmt::format("{}/{}.fork-server", folder_, server->id);
-    process::Start start{server->id, like.program(), like.env, "/", output, output};
+    process::Start start{server->id, like.program(), like.env, like.cwd, output, output};
     start.argv.emplace_back(k_argument);
     start.is_fork_server = true;
     if (!process::check_start(start)) return;
@@ -125,7 +143,7 @@ bool ForkServers::on_keeper(const process::KeeperMessage& message) {
         auto& server = servers_[start->id];
         server = std::make_unique<Server>();
         server->id = start->id;
-        server->like = {start->argv, start->env, {}};
+        server->like = {start->argv, start->env, start->cwd, {}};
         return true;
     }
     const auto known = [this](const std::string& id) {
@@ -141,11 +159,14 @@ bool ForkServers::on_keeper(const process::KeeperMessage& message) {
         if (Server* const server = known(told->id)) hear(*server, told->text);
         return true;
     }
-    std::string id;
-    if (const auto* failed = std::get_if<process::StartFailed>(&message)) id = failed->id;
-    if (const auto* exited = std::get_if<process::Exited>(&message)) id = exited->id;
-    if (known(id) == nullptr) return false;
+    const auto* failed = std::get_if<process::StartFailed>(&message);
+    const auto* exited = std::get_if<process::Exited>(&message);
+    const std::string id = failed != nullptr ? failed->id : exited != nullptr ? exited->id : "";
+    Server* const server = known(id);
+    if (server == nullptr) return false;
     spdlog::info("fork server {} has ended", id);
+    const bool by_itself = exited != nullptr && exited->exit_code == 0;
+    if (!server->ending && !by_itself) deaths_.push_back(Clock::now());
     ::unlink(fmt::format("{}/{}.fork-server", folder_, id).c_str());
     servers_.erase(id);
     return true;
@@ -160,6 +181,7 @@ void ForkServers::hear(Server& server, const std::string& text) {
         server.forks = said.at("forks");
         server.read = said.at("read").get<std::set<std::string, std::less<>>>();
         server.prefixes = said.at("prefixes").get<std::vector<std::string>>();
+        server.is_of_its_folder = said.at("cwd");
         server.own = said.at("own").get<std::set<std::string, std::less<>>>();
         if (server.like.import_path.empty()) server.like.import_path = said.at("packages").get<std::vector<std::string>>();
     } catch (const Json::exception& error) {
@@ -168,7 +190,7 @@ void ForkServers::hear(Server& server, const std::string& text) {
 }
 
 bool ForkServers::end_idle() {
-    const auto oldest = Clock::now() - k_fork_server_idle;
+    const auto oldest = Clock::now() - limits::k_fork_server_idle;
     for (const auto& [id, server] : servers_) {
         if (server->ending || server->wanted_at >= oldest) continue;
         server->ending = true;

@@ -82,7 +82,7 @@ void Live::put(const Worker& worker, const std::map<std::string, std::string>* p
     if (worker.launch != nullptr) {
         const Amounts& amounts = worker.launch->amounts;
         about["amounts"] = {{"cpus", amounts.cpus}, {"gpus", amounts.gpus}, {"memory", amounts.memory_bytes}};
-        about["import_path"] = worker.launch->import_path;
+        if (worker.launch->import_path) about["import_path"] = *worker.launch->import_path;
     }
     if (process_vars != nullptr) about["vars"] = *process_vars;
     write(fmt::format("{}/workers/{}", folder_, worker.id), to_text(about));

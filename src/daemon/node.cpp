@@ -7,6 +7,7 @@
 
 #include "base/ids.h"
 #include "base/limits.h"
+#include "process/fork_bounds.h"
 #include "daemon/requests.h"
 #include "isolate/monitor.h"
 #include "process/node_folder.h"
@@ -36,12 +37,11 @@ struct Node::Deployment {
 namespace {
 
 constexpr std::array<std::chrono::milliseconds, 3> k_learn_pauses{100ms, 1'000ms, 10'000ms};
-constexpr std::chrono::seconds k_fork_servers_pause{30};
 
 // What a worker's place is told by, which one that deploys from inside a worker must not pass on.
 bool is_mark(std::string_view variable) {
     return variable == "ROUNDHOUSE_SOCKET" || variable == "ROUNDHOUSE_WORKER" || variable == "ROUNDHOUSE_CLUSTER" || variable == "ROUNDHOUSE_NODE" ||
-           variable == shm::k_begun_variable;
+           variable == shm::k_begun_variable || variable == k_imports_variable;
 }
 
 Result<Amounts> amounts_of(const Json& request) {
@@ -169,7 +169,9 @@ std::shared_ptr<Launch> Node::launch_of(const Json& request, Result<void>& check
         launch->env.push_back("ROUNDHOUSE_SOCKET=" + about_.socket_path);
         launch->env.push_back("ROUNDHOUSE_CLUSTER=" + about_.cluster_name);
         RH_TRY(launch->amounts, amounts_of(request));
-        RH_TRY(launch->import_path, field<std::vector<std::string>>(request, "import_path", std::vector<std::string>()));
+        if (request.contains("import_path")) {
+            RH_TRY(launch->import_path, field<std::vector<std::string>>(request, "import_path", std::vector<std::string>()));
+        }
         return {};
     };
     checked = fill();
@@ -187,10 +189,11 @@ Result<std::shared_ptr<Worker>> Node::start_worker(std::shared_ptr<const Launch>
     // Numerical libraries would otherwise start as many threads as the machine has CPUs, on the few that it may use.
     if (!allocation.cpus.empty() && !has_variable(command.env, "OMP_NUM_THREADS=")) command.env.push_back(fmt::format("OMP_NUM_THREADS={}", allocation.cpus.size()));
     std::shared_ptr<Forkable> forkable;
-    if (!launch->import_path.empty() && !has_variable(command.env, "ROUNDHOUSE_FORK_SERVER=0")) {
-        forkable = std::make_shared<Forkable>(Forkable{command.argv, command.env, launch->import_path});
+    if (launch->import_path && !has_variable(command.env, "ROUNDHOUSE_FORK_SERVER=0")) {
+        forkable = std::make_shared<Forkable>(Forkable{command.argv, command.env, command.cwd, *launch->import_path});
         command.fork_server = fork_servers_.choose(*forkable);
-        command.import_path = launch->import_path;
+        command.import_path = *launch->import_path;
+        command.env.push_back(fmt::format("{}={}", k_imports_variable, fork_servers_.imports_path_of(id)));
     }
     Result<std::shared_ptr<Worker>> worker = workers_.start(id, std::move(command));
     if (!worker) {
@@ -212,10 +215,7 @@ awaitable<void> Node::learn(std::weak_ptr<Worker> taught) {
         co_await never.wait_until(Clock::now() + pause);
         const std::shared_ptr<Worker> worker = taught.lock();
         if (worker == nullptr || worker->end || worker->stopping || worker->connection == nullptr) co_return;
-        const Outcome told = co_await router_.call(worker, "imports", control_body(Json::object(), Body()), Asker());
-        const Json answer = told.kind == Outcome::Kind::returned ? parse_answer(told.body) : Json::object();
-        const auto modules = field<std::vector<std::string>>(answer, "imports", std::vector<std::string>());
-        if (modules) fork_servers_.learn(*worker->forkable, *modules);
+        fork_servers_.learn_from(*worker);
         if (!std::exchange(watches_fork_servers_, true)) tasks_.spawn(end_idle_fork_servers());
     }
     if (const std::shared_ptr<Worker> worker = taught.lock()) worker->teaches = false;
@@ -230,7 +230,7 @@ void Node::learn_from(const Service& service) {
 awaitable<void> Node::end_idle_fork_servers() {
     do {
         net::Event never(executor_);
-        co_await never.wait_until(Clock::now() + k_fork_servers_pause);
+        co_await never.wait_until(Clock::now() + limits::k_fork_servers_pause);
     } while (fork_servers_.end_idle());
     watches_fork_servers_ = false;
 }

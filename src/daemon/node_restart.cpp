@@ -53,7 +53,7 @@ std::shared_ptr<Worker> Node::restore_worker(const Workers::Left& left, const Js
             launch->amounts.gpus = amounts->at("gpus");
             launch->amounts.memory_bytes = amounts->at("memory");
         }
-        launch->import_path = about.value("import_path", std::vector<std::string>());
+        if (const auto path = about.find("import_path"); path != about.end()) launch->import_path = path->get<std::vector<std::string>>();
         const Json& promised = about.at("allocation");
         Allocation allocation;
         allocation.cpus = promised.at("cpus").get<std::vector<std::int32_t>>();

@@ -39,6 +39,7 @@ void Node::on_worker_lost(Worker& worker) {
 void Node::on_worker_end(Worker& worker) {
     resources_.give_back(worker.id);
     live_.erase_worker(worker.id);
+    fork_servers_.forget(worker);
     if (const std::shared_ptr<Service> service = will_be_replaced(worker)) return replace(service, worker);
     for (const auto& service : services_.all()) {
         if (service->lives_in(worker)) give_up(*service, worker, *worker.end);

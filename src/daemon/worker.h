@@ -34,17 +34,21 @@ struct Launch {
     std::vector<std::string> env;
     std::string cwd;
     Amounts amounts;  // for each
-    std::vector<std::string> import_path = {};  // of one that may be forked from a fork server; else empty
+    std::optional<std::vector<std::string>> import_path = {};  // of one that may be forked from a fork server
 };
 
 // What a worker is started with that may be forked instead: from an interpreter that has imported what such workers import.
 struct Forkable {
     std::vector<std::string> argv;
     std::vector<std::string> env;
+    std::string cwd;
     std::vector<std::string> import_path;
 
-    // Without the arguments.
-    std::vector<std::string> program() const { return {argv.begin(), argv.begin() + std::min<std::ptrdiff_t>(2, std::ssize(argv))}; }
+    // Without the arguments: an interpreter and what it runs, which is a file or, behind -m, a module.
+    std::vector<std::string> program() const {
+        const std::ptrdiff_t words = argv.size() > 1 && argv[1] == "-m" ? 3 : 2;
+        return {argv.begin(), argv.begin() + std::min(words, std::ssize(argv))};
+    }
 };
 
 // Where the result of a call that the daemon itself makes arrives.

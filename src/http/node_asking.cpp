@@ -100,6 +100,7 @@ Try<Json> start_request(const Json& wanted) {
         const Json python = wanted.value("python", Json("python3"));
         if (!python.is_string() || python.get_ref<const std::string&>().empty()) return wrong("python", "the path or name of an interpreter");
         request["command"] = Json::array({python, "-m", "roundhouse._worker"});
+        request["import_path"] = Json::array();
     }
     Json env = own_environment();
     const Json given = wanted.value("env", Json::object());

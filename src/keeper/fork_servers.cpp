@@ -9,19 +9,18 @@
 #include <cstring>
 
 #include "base/limits.h"
+#include "process/fork_bounds.h"
 
 namespace rh::keeper {
 
 namespace {
 
-// One message is one packet, so that descriptors stay with theirs. An environment that is longer than this is for a process of its own.
-constexpr std::size_t k_packet_bytes_max = 160 * 1024;
 // What one step reads of one fork server.
 constexpr int k_packets_a_step = 16;
 // An empty packet would look like the end of the socket.
-constexpr std::chrono::milliseconds k_fork_timeout{5'000};
 constexpr char k_go = 'g';
 
+// One message is one packet, so that descriptors stay with theirs.
 struct Packet {
     Bytes bytes;
     std::array<int, 3> fds{-1, -1, -1};
@@ -76,7 +75,7 @@ void ForkServers::tell(const process::Tell& message) {
     Packet packet;
     process::append_keeper_message(packet.bytes, message);
     // What does not fit is not told: the next that has more to tell tells it again.
-    if (packet.bytes.size() <= k_packet_bytes_max) send_packet(found->second.socket.get(), packet);
+    if (packet.bytes.size() <= limits::k_fork_message_bytes_max) send_packet(found->second.socket.get(), packet);
 }
 
 std::vector<process::Tell> ForkServers::last_told() const {
@@ -89,7 +88,7 @@ std::vector<process::Tell> ForkServers::last_told() const {
 
 bool ForkServers::ask(const process::Start& start, Clock::time_point now) {
     if (servers_.count(start.fork_server) == 0) return false;
-    asked_.push_back({start, now + k_fork_timeout});
+    asked_.push_back({start, now + limits::k_fork_timeout});
     send_asked();
     return true;
 }
@@ -100,7 +99,7 @@ ForkServers::Sent ForkServers::send(Asked& asked) const {
     if (found == servers_.end() || !found->second.socket) return Sent::never;
     Packet packet;
     process::append_keeper_message(packet.bytes, asked.start);
-    if (packet.bytes.size() > k_packet_bytes_max) return Sent::never;
+    if (packet.bytes.size() > limits::k_fork_message_bytes_max) return Sent::never;
     pollfd room{found->second.socket.get(), POLLOUT, 0};
     if (::poll(&room, 1, 0) == 0) return Sent::later;
     const Fd out = open_output(asked.start.stdout_path);
@@ -155,8 +154,8 @@ void ForkServers::hear(const std::string& id, Server& server, Heard& heard) cons
     Bytes packet;
     for (int i = 0; i < k_packets_a_step && server.socket; ++i) {
         packet.clear();
-        std::byte* const room = packet.extend(k_packet_bytes_max);
-        const auto count = ::recv(server.socket.get(), room, k_packet_bytes_max, 0);
+        std::byte* const room = packet.extend(limits::k_fork_message_bytes_max);
+        const auto count = ::recv(server.socket.get(), room, limits::k_fork_message_bytes_max, 0);
         if (is_ended(count)) server.socket.close();
         if (count <= 0) return;
         process::KeeperDecoder decoder;
@@ -193,7 +192,7 @@ ForkServers::Heard ForkServers::step(Clock::time_point now) {
     // One that gets on with its work may have much of it.
     for (Asked& asked : asked_) {
         const bool goes_on = std::find(alive.begin(), alive.end(), asked.start.fork_server) != alive.end();
-        if (goes_on && asked.answer_by != Clock::time_point{}) asked.answer_by = now + k_fork_timeout;
+        if (goes_on && asked.answer_by != Clock::time_point{}) asked.answer_by = now + limits::k_fork_timeout;
     }
     return heard;
 }

@@ -34,7 +34,8 @@ public:
 
     // Has a fork server make that process. False where it cannot: then it is to be started in another way.
     bool ask(const process::Start& start, Clock::time_point now);
-    // How many are being made.
+    // How many there are, and how many processes are being made.
+    std::size_t servers() const { return servers_.size(); }
     std::size_t asked() const { return asked_.size(); }
     bool is_asked(const std::string& id) const;
     // It is not to be, after all. False where nobody makes it.

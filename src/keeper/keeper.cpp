@@ -182,7 +182,7 @@ void Keeper::on_worker_exit(const Worker& worker, int status, long peak_memory_k
     const bool ending = std::any_of(endings_.begin(), endings_.end(), [&](const Ending& each) { return each.worker_id == worker.id; });
     exited.memory = memory_->ended(worker.id, worker.pid, exited.signal_number, worker.signalled || ending || stopping_, exited.peak_memory_kib * 1024, now);
     if (!daemon_.send(exited)) ::kill(daemon_pid_, SIGKILL);
-    recent_exits_.emplace_back(now, std::move(exited));
+    if (!worker.start.is_fork_server) recent_exits_.emplace_back(now, std::move(exited));
     if (recent_exits_.size() > k_recent_exits_max) recent_exits_.pop_front();
     // Whatever it started goes with it; a grace that was given still runs.
     if (!ending && !stopping_) endings_.push_back({worker.id, worker.pid, now, now});
@@ -342,7 +342,7 @@ void Keeper::start_worker(const process::Start& start) {
     };
     if (stopping_) return refuse(ESHUTDOWN, "the node is ending");
     if (find(start.id) != nullptr || forks_.is_asked(start.id)) return refuse(EEXIST, fmt::format("there is a process {} already", start.id));
-    if (workers_.size() + forks_.asked() >= limits::k_workers_max)
+    if (workers_.size() + forks_.asked() >= limits::k_workers_max + forks_.servers())
         return refuse(EAGAIN, fmt::format("the node has {} workers, which is its limit: delete a service first", workers_.size()));
     if (start.fork_server.empty() || !forks_.ask(marked(start), Clock::now())) start_fresh(start);
 }

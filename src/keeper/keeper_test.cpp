@@ -17,6 +17,7 @@
 #include "keeper/run.h"
 #include "keeper/starter.h"
 #include "keeper/test_daemon.h"
+#include "keeper/test_fork_server.h"
 #include "process/local_socket.h"
 #include "process/spawn.h"
 
@@ -32,6 +33,7 @@ using process::Signal;
 using process::Start;
 using process::Started;
 using process::StartFailed;
+using process::Tell;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using std::chrono::steady_clock;
@@ -101,6 +103,20 @@ protected:
         const auto started = talk_.receive<Started>();
         EXPECT_TRUE(started && started->id == id);
         return started ? started->pid : 0;
+    }
+    pid_t start_fork_server(const std::string& id, const std::string& how) {
+        Start server{id, {own_program(), "fork-server", how}, {"PATH=/usr/bin:/bin", "MARK=worker"}, "/", folder_ + "/" + id + ".out", folder_ + "/" + id + ".err"};
+        server.is_fork_server = true;
+        talk_.send(server);
+        const auto started = talk_.receive<Started>();
+        EXPECT_TRUE(started && started->id == id);
+        return started ? started->pid : 0;
+    }
+    // What a fork server is asked for.
+    Start forked(const std::string& id, const std::string& server, const std::string& script) const {
+        Start start{id, {"sh", "-c", script}, {"PATH=/usr/bin:/bin", "MARK=worker", "OUT=" + folder_ + "/" + id + ".pids"}, folder_, folder_ + "/" + id + ".out", folder_ + "/" + id + ".err"};
+        start.fork_server = server;
+        return start;
     }
     // The pids that a worker's script has written, once there are `count` of them.
     std::vector<pid_t> pids(const std::string& id, std::size_t count) const {
@@ -383,6 +399,120 @@ TEST_F(KeeperTest, SaysThatTheDiskIsFull) {
     EXPECT_NE(said.find("io: no space left on device: " + state_), std::string::npos) << said;
 }
 
+TEST_F(KeeperTest, AForkedWorkerIsItsOwnChildLikeAnyOther) {
+    ASSERT_EQ(up(), "");
+    ASSERT_TRUE(talk_.connect(socket_));
+    ASSERT_TRUE(talk_.receive<Inventory>());
+    const pid_t server = start_fork_server("f1", "fork");
+    talk_.send(forked("w1", "f1", std::string(k_double_fork) + "echo $ROUNDHOUSE_NODE $ROUNDHOUSE_WORKER; exec sleep 300"));
+    const auto started = talk_.receive<Started>();
+    ASSERT_TRUE(started);
+    EXPECT_EQ(started->id, "w1");
+    const auto entry = process::read_process(started->pid);
+    ASSERT_TRUE(entry);
+    EXPECT_EQ(entry->parent, keeper_pid());
+    EXPECT_EQ(entry->session, started->pid);
+    const auto left = pids("w1", 2);
+    EXPECT_TRUE(soon([&] { return text(folder_ + "/w1.out") == state_ + " w1\n"; }));
+    // It has not been forked for a pid to be known by: the kernel tells its end to the keeper alone.
+    ::kill(server, SIGKILL);
+    auto exited = talk_.receive<Exited>();
+    ASSERT_TRUE(exited);
+    EXPECT_EQ(exited->id, "f1");
+    EXPECT_FALSE(is_gone(started->pid));
+    talk_.send(End{"w1", 60'000});
+    exited = talk_.receive<Exited>();
+    ASSERT_TRUE(exited);
+    EXPECT_EQ(exited->id, "w1");
+    EXPECT_EQ(exited->signal_number, SIGTERM);
+    for (const pid_t pid : left) EXPECT_TRUE(soon([&] { return is_gone(pid); })) << pid;
+}
+
+TEST_F(KeeperTest, ManyForksAreMade) {
+    ASSERT_EQ(up(), "");
+    ASSERT_TRUE(talk_.connect(socket_));
+    ASSERT_TRUE(talk_.receive<Inventory>());
+    start_fork_server("f1", "fork");
+    // More than its socket holds at once.
+    Start start = forked("", "f1", "exec sleep 300");
+    start.env.push_back("LONG=" + std::string(20'000, 'x'));
+    for (int i = 0; i < 60; ++i) {
+        start.id = "w" + std::to_string(i);
+        talk_.send(start);
+    }
+    for (int i = 0; i < 60; ++i) ASSERT_TRUE(talk_.receive<Started>()) << i;
+}
+
+TEST_F(KeeperTest, StartsInTheOtherWayWhatAForkServerDoesNotMake) {
+    ASSERT_EQ(up(), "");
+    ASSERT_TRUE(talk_.connect(socket_));
+    ASSERT_TRUE(talk_.receive<Inventory>());
+    start_fork_server("refuse", "refuse");
+    start_fork_server("other", "other");
+    const pid_t hanging = start_fork_server("hang", "hang");
+    for (const std::string server : {"refuse", "other", "no-such-server", "hang"}) {
+        talk_.send(forked("for-" + server, server, "exec sleep 300"));
+        const auto started = talk_.receive<Started>(seconds(30));
+        ASSERT_TRUE(started) << server;
+        EXPECT_EQ(started->id, "for-" + server);
+        EXPECT_EQ(process::read_process(started->pid)->parent, keeper_pid());
+    }
+    // Nobody waits for that one twice.
+    EXPECT_TRUE(soon([&] { return is_gone(hanging); }));
+    const auto exited = talk_.receive<Exited>();
+    ASSERT_TRUE(exited);
+    EXPECT_EQ(exited->id, "hang");
+    // What could not be started in any way is said as ever.
+    Start wrong = forked("wrong", "refuse", "");
+    wrong.argv = {"/no/such/python"};
+    talk_.send(wrong);
+    const auto failed = talk_.receive<StartFailed>();
+    ASSERT_TRUE(failed);
+    EXPECT_EQ(failed->id, "wrong");
+}
+
+TEST_F(KeeperTest, WhatIsToBeForkedCanBeCalledOff) {
+    ASSERT_EQ(up(), "");
+    ASSERT_TRUE(talk_.connect(socket_));
+    ASSERT_TRUE(talk_.receive<Inventory>());
+    start_fork_server("hang", "hang");
+    talk_.send(forked("w1", "hang", "exec sleep 300"));
+    talk_.send(forked("w1", "hang", "exec sleep 300"));
+    const auto twice = talk_.receive<StartFailed>();
+    ASSERT_TRUE(twice);
+    EXPECT_EQ(twice->error_number, EEXIST);
+    talk_.send(End{"w1", 0});
+    const auto failed = talk_.receive<StartFailed>();
+    ASSERT_TRUE(failed);
+    EXPECT_EQ(failed->error_number, ECANCELED);
+}
+
+TEST_F(KeeperTest, PassesOnWhatDaemonAndForkServerSay) {
+    ASSERT_EQ(up(), "");
+    ASSERT_TRUE(talk_.connect(socket_));
+    ASSERT_TRUE(talk_.receive<Inventory>());
+    start_fork_server("f1", "fork");
+    talk_.send(Tell{"no-such-server", "?"});
+    talk_.send(Tell{"f1", "this"});
+    auto told = talk_.receive<Tell>();
+    ASSERT_TRUE(told);
+    EXPECT_EQ(told->id, "f1");
+    EXPECT_EQ(told->text, "heard this");
+    const pid_t killed = daemon_pid();
+    ::kill(killed, SIGKILL);
+    ASSERT_TRUE(soon([&] { return daemon_pid() != killed && daemon_pid() != 0; }));
+    ASSERT_TRUE(talk_.connect(socket_));
+    const auto inventory = talk_.receive<Inventory>();
+    ASSERT_TRUE(inventory);
+    ASSERT_EQ(inventory->workers.size(), 1u);
+    const auto how = talk_.receive<Start>();
+    ASSERT_TRUE(how);
+    EXPECT_TRUE(how->is_fork_server);
+    told = talk_.receive<Tell>();
+    ASSERT_TRUE(told);
+    EXPECT_EQ(told->text, "heard this");
+}
+
 TEST_F(KeeperTest, StaysSmall) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     GTEST_SKIP() << "a sanitizer's memory is not the keeper's";
@@ -416,6 +546,7 @@ int main(int argc, char** argv) {
     if (command == "up" && argc == 5) return rh::keeper::run_as_starter(argv);
     // daemon --state DIR --name NAME --socket PATH --keeper-fd 3
     if (command == "daemon" && argc == 10) return rh::keeper::testing::run_test_daemon(argv[3], argv[7], 3);
+    if (command == "fork-server" && argc == 3) return rh::keeper::testing::run_test_fork_server(argv[2]);
     ::testing::InitGoogleTest(&argc, argv);
     return RUN_ALL_TESTS();
 }

@@ -58,7 +58,13 @@ inline int run_test_daemon(const std::string& state_folder, const std::string& s
         if (waited[2].revents != 0) {
             const auto count = ::read(test.get(), chunk, sizeof chunk);
             if (count <= 0) test.close();
-            if (count > 0 && ::write(keeper, chunk, static_cast<std::size_t>(count)) != count) return 11;
+            for (ssize_t sent = 0; sent < count;) {
+                const auto taken = ::write(keeper, chunk + sent, static_cast<std::size_t>(count - sent));
+                if (taken < 0 && errno != EAGAIN) return 11;
+                if (taken > 0) sent += taken;
+                pollfd room{keeper, POLLOUT, 0};
+                ::poll(&room, 1, 1000);
+            }
         }
         std::size_t at = 3;
         for (auto visitor = visitors.begin(); visitor != visitors.end() && at < waited.size(); ++at) {

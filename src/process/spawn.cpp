@@ -250,7 +250,7 @@ std::vector<std::string> without_prefix(std::vector<std::string> env, std::strin
 }
 
 std::vector<std::string> without_marks(std::vector<std::string> env) {
-    constexpr std::array<std::string_view, 4> k_kept = {"ROUNDHOUSE_CPUS=", "ROUNDHOUSE_GPUS=", "ROUNDHOUSE_MEMORY=", "ROUNDHOUSE_MEMORY_BY="};
+    constexpr std::array<std::string_view, 5> k_kept = {"ROUNDHOUSE_FORK_SERVER=", "ROUNDHOUSE_CPUS=", "ROUNDHOUSE_GPUS=", "ROUNDHOUSE_MEMORY=", "ROUNDHOUSE_MEMORY_BY="};
     std::erase_if(env, [&](const std::string& entry) {
         return entry.starts_with("ROUNDHOUSE_") && std::none_of(k_kept.begin(), k_kept.end(), [&](std::string_view kept) { return entry.starts_with(kept); });
     });

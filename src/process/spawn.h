@@ -35,7 +35,7 @@ bool keep_on(pid_t pid, const std::vector<std::int32_t>& cpus);
 // `env` without the variables whose names begin with `prefix`.
 std::vector<std::string> without_prefix(std::vector<std::string> env, std::string_view prefix);
 // `env` without what tells a process its place on a node, which nothing that is no part of that node must inherit. What a
-// node is launched with (ROUNDHOUSE_CPUS, ROUNDHOUSE_GPUS, ROUNDHOUSE_MEMORY, ROUNDHOUSE_MEMORY_BY) stays.
+// node is launched with (ROUNDHOUSE_CPUS, ROUNDHOUSE_GPUS, ROUNDHOUSE_MEMORY, ROUNDHOUSE_MEMORY_BY, ROUNDHOUSE_FORK_SERVER) stays.
 std::vector<std::string> without_marks(std::vector<std::string> env);
 // This process's environment.
 std::vector<std::string> current_environment();

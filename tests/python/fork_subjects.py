@@ -22,18 +22,23 @@ def about(*modules: str) -> dict[str, Any]:
         "parent": os.getppid(),
         "session": os.getsid(0),
         "before": [name for name in modules if name in known],
-        "threads": threading.active_count(),
         "main": threading.main_thread() is threading.enumerate()[0],
         "argv": sys.argv,
         "cwd": os.getcwd(),
         "shown": open("/proc/self/environ", "rb").read(),
         "files": sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)),
         "paths": list(sys.path),
+        "variables": dict(os.environ),
+        "inherited": subprocess.run(["env", "-0"], capture_output=True, check=True).stdout,
     }
 
 
 def value_of(module: str, name: str) -> Any:
     return getattr(importlib.import_module(module), name)
+
+
+def call_in(module: str, name: str, *args: Any) -> Any:
+    return getattr(importlib.import_module(module), name)(*args)
 
 
 def leave(module: str, name: str, value: Any = 1) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ from leftovers import processes_of
 from patience import wait_until
 
 PATIENCE = 60.0
+COMMAND = str(Path(sys.executable).parent / "roundhouse")
 
 
 def servers(box: rh.Cluster) -> list[dict[str, Any]]:
@@ -41,6 +44,7 @@ def warmed(box: rh.Cluster, *modules: str) -> dict[str, Any]:
     """The same, with a worker that imports them."""
     for module in modules:
         rh.function(subjects.has).to(box, name=f"warms-{module}", replace=True)(module, "nothing")
+    wait_until(lambda: about(box, *modules)["before"] == [*modules], PATIENCE, f"a fork with {modules}")
     return warm(box, *modules)
 
 
@@ -68,7 +72,7 @@ def test_a_fresh_worker_is_a_fork_and_a_process_of_its_own(box: rh.Cluster) -> N
     assert forked["before"] == ["numpy"]
     assert forked["parent"] == box.status()["keeper_pid"]
     assert forked["pid"] == forked["session"] != server["pid"]
-    for same in ("threads", "main", "argv", "cwd", "paths"):
+    for same in ("main", "argv", "cwd", "paths"):
         assert forked[same] == cold[same], same
     assert not rh.function(subjects.has).to(box)("numpy", "left_here")
     assert rh.function(subjects.multiply).to(box)(200) == 200.0**3
@@ -82,6 +86,8 @@ def test_what_proc_shows_is_its_own(box: rh.Cluster) -> None:
     worker = next(each for each in box.status()["workers"] if each["pid"] == forked["pid"])
     entries = forked["shown"].split(b"\0")
     assert f"ROUNDHOUSE_WORKER={worker['id']}".encode() in entries
+    inherited = {entry.decode() for entry in forked["inherited"].split(b"\0") if entry}
+    assert inherited == {f"{name}={value}" for name, value in forked["variables"].items()}
     command = Path(f"/proc/{forked['pid']}/cmdline").read_bytes()
     assert b"--fork-server" not in command
     assert command.startswith(sys.executable.encode())
@@ -142,6 +148,27 @@ def test_what_is_a_workers_own_is_imported_after_the_fork(
     assert value_of("copies", "value") != ""
     again = rh.function(subjects.value_of).to(box, name="again")
     assert again("copies", "value") != value_of("copies", "value")
+
+
+def test_a_stream_that_a_module_keeps_is_the_calls(
+    box: rh.Cluster, packages: Callable[[str, str], Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    packages("talks", "from sys import stdout as kept\n\ndef say(text):\n    print(text, file=kept)\n")
+    warmed(box, "talks")
+    assert about(box, "talks")["before"] == ["talks"]
+    rh.function(subjects.call_in).to(box)("talks", "say", "by a kept stream")
+    assert "by a kept stream" in capfd.readouterr().out
+
+
+def test_a_module_that_asks_for_the_folder_is_told_its_own(
+    box: rh.Cluster, packages: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages("asks", "import os\nfolder = os.getcwd()\n")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        warmed(box, "asks")
+        assert rh.function(subjects.value_of).to(box, replace=True)("asks", "folder") == str(tmp_path / name)
 
 
 def test_a_project_module_is_not_hidden_by_what_is_there(
@@ -258,11 +285,42 @@ def test_a_process_is_a_fork_too(box: rh.Cluster) -> None:
     assert with_process("numpy")["session"] == box.list_processes()["forked"]["pid"]
 
 
+def test_what_the_command_line_sends_is_a_fork_too(box: rh.Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "sent.py"
+    file.write_text(
+        "import numpy\n\ndef before():\n    from roundhouse import _context\n"
+        "    return 'numpy' in _context.local_object.__self__.known\n"
+    )
+    command = [COMMAND, "--json", "run", f"{file}::before", "--on", box.name, "--python", sys.executable]
+
+    def is_fork() -> bool:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+        return json.loads(done.stdout) is True
+
+    wait_until(is_fork, PATIENCE, "a fork")
+
+
+def test_there_are_few_of_them(box: rh.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(number + 1))
+        before = [each["pid"] for each in servers(box)]
+        rh.function(subjects.drawn).to(box, replace=True)()
+
+        def new(before: list[int] = before) -> bool:
+            return any(each["pid"] not in before and "numpy" in each["modules"] for each in servers(box))
+
+        wait_until(new, PATIENCE, "another fork server")
+        assert rh.function(subjects.value_of).to(box, replace=True)("os", "environ")["OMP_NUM_THREADS"] == str(
+            number + 1
+        )
+        wait_until(lambda: len(servers(box)) <= 4, PATIENCE, "the end of the oldest")
+
+
 def test_a_hundred_workers_at_once(box: rh.Cluster) -> None:
     warmed(box, "numpy")
     slow = rh.function(subjects.slow).to(box, workers=100)
     assert len(set(slow.map([0.3] * 200))) == 100
-    assert warm(box, "numpy")["forks"] >= 100
+    assert sum(each["forks"] for each in servers(box)) >= 100
     box.delete("slow")
 
 

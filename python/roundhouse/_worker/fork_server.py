@@ -17,7 +17,7 @@ import time
 import warnings
 
 from roundhouse import _engine
-from roundhouse._worker import preload
+from roundhouse._worker import output, preload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,9 +39,13 @@ _START_FORKED = 20
 _TELL = 22
 
 
-def serve() -> None:
-    """Returns in each process that is forked, as a worker that begins. In the fork server itself never."""
-    server = _ForkServer(int(sys.argv[2]) if len(sys.argv) > 2 else None)
+def serve(known: frozenset[str]) -> None:
+    """Returns in each process that is forked, as a worker that begins. In the fork server itself never.
+
+    `known` are the modules that any worker has from its start."""
+    # A module that keeps sys.stdout when it is imported keeps what it would in a worker.
+    output.install()
+    server = _ForkServer([int(number) for number in sys.argv[2:]], known)
     request = server.serve()
     server.become(request)
 
@@ -92,7 +96,7 @@ class _Fields:
 
 
 class _ForkServer:
-    def __init__(self, state: int | None) -> None:
+    def __init__(self, state: list[int], known: frozenset[str]) -> None:
         self._keeper = socket.socket(fileno=_KEEPER_FD)
         self._keeper_pid = os.getppid()
         self._id = os.environb[b"ROUNDHOUSE_WORKER"]
@@ -103,12 +107,17 @@ class _ForkServer:
         self._forks = 0
         self._busy = False
         said: dict[str, Any] = {}
-        if state is not None:
-            with os.fdopen(state, "rb") as file:
+        # What workers of this kind are started with, before their arguments.
+        self._program = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+        self._script = sys.argv[0]
+        if state:
+            with os.fdopen(state[0], "rb") as file:
                 said = json.load(file)
             self._lives = said["lives"] + 1
             self._forks = said["forks"]
-        self._modules: Modules = preload.Modules(said)
+        # Of the import path that its workers have; without any, they have the interpreter's own.
+        self._packages: list[str] = said.get("asked", [])
+        self._modules: Modules = preload.Modules(said, known)
 
     def serve(self) -> _Request:
         self._busy = bool(self._modules.wanted)
@@ -134,12 +143,11 @@ class _ForkServer:
         self._modules.note_files()
         self._busy = False
         gc.collect()
-        gc.freeze()
         self._tell()
 
     def _begin_anew(self) -> None:
         """As another program in this process: the keeper's socket is kept, and what is asked there meanwhile."""
-        state = self._modules.state() | {"lives": self._lives, "forks": self._forks}
+        state = self._modules.state() | {"lives": self._lives, "forks": self._forks, "asked": self._packages}
         if self._lives >= _LIVES_MAX:
             for name in state["wanted"]:
                 state["after_fork"].setdefault(name, "too many others are left out")
@@ -147,7 +155,7 @@ class _ForkServer:
         os.write(file, json.dumps(state).encode())
         os.lseek(file, 0, os.SEEK_SET)
         os.set_inheritable(_KEEPER_FD, True)
-        os.execve(sys.executable, [*sys.orig_argv[: -len(sys.argv)], *sys.argv[:2], str(file)], self._environment)
+        os.execve(sys.executable, [*self._program, "--fork-server", str(file)], self._environment)
 
     def _tell(self) -> None:
         modules = self._modules
@@ -156,10 +164,11 @@ class _ForkServer:
             "modules": modules.shown(),
             "after_fork": modules.after_fork,
             "forks": self._forks,
-            "packages": modules.packages,
+            "packages": self._packages,
             "read": sorted(modules.read),
             "prefixes": preload.PREFIXES,
             "own": preload.OWN_OF_WORKERS,
+            "cwd": self._modules.is_of_this_folder,
         }
         text = json.dumps(said).encode()
         if len(text) > _TOLD_BYTES_MAX:
@@ -185,7 +194,8 @@ class _ForkServer:
     def _hear(self, fields: _Fields) -> None:
         fields.text()
         said = json.loads(fields.text())
-        if self._modules.want(said["import"], preload.packages_in(said["import_path"])):
+        self._packages = preload.packages_in(said["import_path"])
+        if self._modules.want(said["import"], self._packages or preload.packages_in(self._path)):
             self._busy = True
             self._tell()
 
@@ -218,11 +228,14 @@ class _ForkServer:
                 text.startswith(preload.PREFIXES) and text not in preload.OWN_OF_WORKERS
             )
 
+        if request.cwd != os.getcwdb() and self._modules.is_of_this_folder:
+            return False
         names = {*theirs, *self._environment}
         return all(theirs.get(name) == self._environment.get(name) for name in names if matters(name))
 
     def _fork_twice(self, requests: list[_Request]) -> _Request | None:
         """The process between is gone when this returns, so that the new ones are children of the keeper's."""
+        gc.freeze()
         try:
             between = _forked()
         except OSError:
@@ -239,41 +252,47 @@ class _ForkServer:
         os._exit(0)
 
     def become(self, request: _Request) -> None:
-        """A worker like any other, once the keeper says so."""
-        self._become_own_process(request)
-        written = self._modules.end()
-        _set_environment(request.variables(), written)
-        sys.orig_argv = [os.fsdecode(argument) for argument in request.argv]
-        sys.argv = sys.orig_argv[1:]
-        sys.path[:] = self._path
-        sys.path_importer_cache.clear()
-        for module, do in _AFRESH.items():
-            if (found := sys.modules.get(module)) is not None:
-                do(found)
-
-    def _become_own_process(self, request: _Request) -> None:
-        # Nothing of this may be left to chance: where it fails, the keeper starts the worker in the other way.
+        """A worker like any other, once the keeper says so. Where anything of this fails, that starts one itself."""
         try:
-            deadline = time.monotonic() + _PARENT_SECONDS_MAX
-            while os.getppid() != self._keeper_pid:
-                if time.monotonic() > deadline:
-                    os._exit(1)
-                time.sleep(0.0002)
-            os.setsid()
-            os.dup2(request.out, 1)
-            os.dup2(request.err, 2)
-            os.close(request.out)
-            os.close(request.err)
-            os.chdir(request.cwd)
-            shown = sorted(request.env, key=lambda entry: not entry.startswith(b"ROUNDHOUSE_"))
-            if not _engine.end_with_parent(self._keeper_pid) or not _engine.show_process(request.argv, shown):
-                os._exit(1)
+            self._leave_server(request)
+            self._begin_afresh(request)
             os.write(request.socket, struct.pack("=i", os.getpid()))
             if os.read(request.socket, 1) != b"g":
                 os._exit(1)
             os.close(request.socket)
         except BaseException:
             os._exit(1)
+
+    def _leave_server(self, request: _Request) -> None:
+        """A process of its own, as the keeper and the kernel see it."""
+        deadline = time.monotonic() + _PARENT_SECONDS_MAX
+        while os.getppid() != self._keeper_pid:
+            if time.monotonic() > deadline:
+                os._exit(1)
+            time.sleep(0.0002)
+        if not _engine.end_with_parent(self._keeper_pid):
+            os._exit(1)
+        os.setsid()
+        os.dup2(request.out, 1)
+        os.dup2(request.err, 2)
+        os.close(request.out)
+        os.close(request.err)
+        os.chdir(request.cwd)
+
+    def _begin_afresh(self, request: _Request) -> None:
+        """The interpreter of a program that has just begun."""
+        _set_environment(request.variables(), self._modules.end())
+        # Now that the C library reads nothing there any more.
+        shown = sorted(request.env, key=lambda entry: not entry.startswith(b"ROUNDHOUSE_"))
+        if not _engine.show_process(request.argv, shown):
+            os._exit(1)
+        sys.orig_argv = [os.fsdecode(argument) for argument in request.argv]
+        sys.argv = [self._script, *sys.orig_argv[len(self._program) :]]
+        sys.path[:] = self._path
+        sys.path_importer_cache.clear()
+        for module, do in _AFRESH.items():
+            if (found := sys.modules.get(module)) is not None:
+                do(found)
 
 
 def _forked() -> int:

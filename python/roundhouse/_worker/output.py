@@ -243,7 +243,11 @@ def _install_children(reduction: Any) -> None:
 
 
 def install() -> None:
-    """Puts the streams in their place."""
+    """Puts the streams in their place, where they are not there already in what this process was forked from."""
+    global _forked
+    _forked = False
+    if _own_streams:
+        return
     for channel, name in ((OUT, "stdout"), (ERR, "stderr")):
         own = getattr(sys, name)
         if own is None:

@@ -52,6 +52,7 @@ PREFIXES = (
 OWN_OF_WORKERS = ("CUDA_VISIBLE_DEVICES",)
 _MARKS = "ROUNDHOUSE_"
 
+_getcwd = os.getcwd
 _PACKAGES = ("site-packages", "dist-packages")
 _STANDARD = os.path.dirname(os.__file__)
 _NAMES_BYTES_MAX = 96 * 1024
@@ -113,6 +114,7 @@ class _Watch:
         self.after_fork: dict[str, str] = {}
         self.read: set[str] = set()
         self.written: dict[bytes, bytes | None] = {}
+        self.reads_folder = False
         self.spoiled = False
         self._importing: list[str] = []
         self._threads = 1
@@ -125,14 +127,21 @@ class _Watch:
         self._path = list(sys.path)
         os.environ.__class__ = _Environment
         os.environb.__class__ = _Environment
+        os.getcwd = self._getcwd
         sys.meta_path.insert(0, self)
 
     def end(self) -> None:
         sys.meta_path.remove(self)
+        os.getcwd = _getcwd
         os.environ.__class__ = os._Environ
         os.environb.__class__ = os._Environ
 
     # Of the environment.
+
+    def _getcwd(self) -> str:
+        if self._importing and not _is_standard_code(sys._getframe(1), "os", "posixpath", "pathlib"):
+            self.reads_folder = True
+        return _getcwd()
 
     def reads(self, name: str, frame: Any) -> None:
         if not name.startswith(_MARKS):
@@ -232,7 +241,12 @@ _watch = _Watch()
 
 def _is_for_a_program(frame: Any) -> bool:
     """The standard library takes a whole environment only to pass it on to a program that it starts."""
-    while frame is not None and frame.f_globals.get("__name__") in ("os", "_collections_abc", __name__):
+    return _is_standard_code(frame, "os", "_collections_abc", __name__)
+
+
+def _is_standard_code(frame: Any, *between: str) -> bool:
+    """Whether the standard library asks, other than by way of those modules."""
+    while frame is not None and frame.f_globals.get("__name__") in between:
         frame = frame.f_back
     file = "" if frame is None else frame.f_code.co_filename
     return file.startswith(_STANDARD + "/") and "-packages/" not in file
@@ -264,12 +278,12 @@ def _printed() -> int:
 class Modules:
     """What is imported here, what is still to come, and what is left to the workers."""
 
-    def __init__(self, state: dict[str, Any]) -> None:
+    def __init__(self, state: dict[str, Any], known: frozenset[str]) -> None:
         self.packages: list[str] = state.get("packages", [])
         self.wanted: dict[str, None] = dict.fromkeys(state.get("wanted", ()))
         self._next: list[str] = list(self.wanted)[::-1]
         _watch.after_fork.update(state.get("after_fork", {}))
-        self._own = frozenset(sys.modules)
+        self._own = known
         self._seen: dict[str, tuple[int, ...]] = {}
         _watch.begin()
 
@@ -280,6 +294,7 @@ class Modules:
     after_fork = property(lambda self: _watch.after_fork)
     is_spoiled = property(lambda self: _watch.spoiled)
     read = property(lambda self: _watch.read)
+    is_of_this_folder = property(lambda self: _watch.reads_folder)
 
     def want(self, names: list[str], packages: list[str]) -> bool:
         """True where there is anything new."""

@@ -46,8 +46,10 @@ class Runner:
         self._endings: dict[int, Callable[[], None]] = {}
         os.register_at_fork(after_in_child=self._after_fork)
         self._forked = False
-        # Modules that were here before anything was asked of this worker.
+        # Modules that were here before anything was asked of this worker; how many there are now.
         self.known = frozenset(sys.modules)
+        self._modules = len(self.known)
+        self._imports_file = os.environ.get("ROUNDHOUSE_IMPORTS")
 
     # What the engine calls.
 
@@ -81,6 +83,8 @@ class Runner:
                 self.leave_child()
             if answer is not None:
                 self.end(call)
+            if self._imports_file is not None and len(sys.modules) != self._modules:
+                self._tell_imports(self._imports_file)
         return answer
 
     def cancel(self, id: int) -> bool:
@@ -204,9 +208,6 @@ class Runner:
             return answers.of_json(self._schemas(request["name"]))
         elif method == "delete":
             self._remove(request["name"])
-        elif method == "imports":
-            preload = hooks.imported("roundhouse._worker.preload")
-            return answers.of_json({"imports": preload.imported(self.known)})
         elif method == "set_env":
             _set_environment(request["vars"])
         elif method == "run":
@@ -279,6 +280,9 @@ class Runner:
             value = every.call(service, method, args, self.cancelling, call.id)
         else:
             function = service.target if method is None else service.find(method)[0]
+            if method is None and len(args) == 1 and type(args[0]).__module__ == "roundhouse._state":
+                # Not a new one, but what an instance of another version of the class was.
+                function, args = args[0].made, (service.target,)
             value = services.call(function, args, kwargs, called)
 
         def keep(made: Any) -> Answer:
@@ -350,6 +354,17 @@ class Runner:
         if self.cancelling:
             self.cancelling.discard(call.id)
 
+    def _tell_imports(self, file: str) -> None:
+        """So that the next worker like this one need not import it (`fork_server`)."""
+        self._modules = len(sys.modules)
+        try:
+            names = hooks.imported("roundhouse._worker.preload").imported(self.known)
+            with open(file + ".new", "w") as new:
+                new.write("".join(f"{name}\n" for name in names))
+            os.replace(file + ".new", file)
+        except OSError:
+            pass  # The next one will take longer.
+
     def _after_fork(self) -> None:
         self._forked = True
 
@@ -406,9 +421,10 @@ def _import_for(described: dict[str, Any]) -> None:
 def main() -> None:
     """Serves until the daemon ends this worker."""
     if sys.argv[1:2] == ["--fork-server"]:
+        known = frozenset(sys.modules)
         from roundhouse._worker import fork_server
 
-        fork_server.serve()
+        fork_server.serve(known)
     socket_path, worker_id = os.environ["ROUNDHOUSE_SOCKET"], os.environ["ROUNDHOUSE_WORKER"]
     try:
         import faulthandler
