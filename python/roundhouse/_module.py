@@ -96,6 +96,7 @@ class RemoteClass(Generic[P, T]):
         self._service = service
         self._options = options
         self._called: str | None = None
+        self._kept: dict[str, str | None] = {}
         if local is not None:
             self.__wrapped__ = local
             for name in _COPIED:
@@ -188,12 +189,33 @@ class RemoteClass(Generic[P, T]):
         max_concurrency: int | None = None,
         max_queue: int | None = None,
         sync_local: bool = True,
+        keep_state: bool = False,
     ) -> RemoteClass[P, T]:
         """Sends the class to that cluster, and returns the remote class. Its instances live in its worker.
 
         That worker is promised ``cpus``, ``gpus`` and ``memory``; with ``process`` (a name, or create_process's
         arguments in a dict) the class joins that one instead. Live instances, from an earlier sending, keep the code
         that they were made from.
+
+        With ``keep_state`` those that are idle become instances of the class as it is now, under their names: what
+        ``__getstate__`` gives (or the attributes) goes to ``__setstate__`` (or becomes the attributes), and the
+        constructor is not called. ``kept`` of what is returned says of each by its name: None, or why it stays what
+        it was; so does a line on stderr.
+
+        >>> import roundhouse as rh
+        >>> box = rh.compute("example").up_if_not()
+        >>> class Tally:
+        ...     def __init__(self): self.count = 0
+        ...     def add(self): self.count += 1
+        >>> tally = rh.cls(Tally).to(box)(name="votes")
+        >>> tally.add()
+        >>> class Tally:
+        ...     def total(self) -> str: return f"{self.count} so far"
+        >>> RemoteTally = rh.cls(Tally).to(box, keep_state=True)
+        >>> RemoteTally.kept
+        {'votes': None}
+        >>> box.get("votes", remote=True).total()
+        '1 so far'
         """
         local = self.__dict__.get("__wrapped__")
         if local is None:
@@ -202,7 +224,15 @@ class RemoteClass(Generic[P, T]):
             name if name is not None else self._called,
             *(process, workers, memory, cpus, gpus, replace, max_concurrency, max_queue),
         )
-        return RemoteClass(local, deploy(cluster_of(box), "class", local, placement), self._options)
+        cluster = cluster_of(box)
+        if not keep_state:
+            return RemoteClass(local, deploy(cluster, "class", local, placement), self._options)
+        from roundhouse import _state
+
+        before = _state.instances_of(cluster, placement.name or local.__name__)
+        made: RemoteClass[P, T] = RemoteClass(local, deploy(cluster, "class", local, placement), self._options)
+        made._kept = _state.carry_over(made._sent(), DEFAULT, before)
+        return made
 
     def get_or_to(
         self, box: Cluster | str, process: str | dict[str, Any] | None = None, name: str | None = None, **placed: Any
@@ -277,6 +307,8 @@ class RemoteClass(Generic[P, T]):
             raise AttributeError(
                 f"{name!r} is for the instances of {service.name!r}. Try: make one, and call its {name}"
             )
+        if name == "kept":
+            return self._kept
         if name in _handle.OURS:
             return getattr(_handle.Handle(service, self), name)
         raise AttributeError(f"remote class {service.name!r} has no attribute {name!r}; its instances have its methods")

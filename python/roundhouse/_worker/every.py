@@ -1,4 +1,4 @@
-"""The methods that every service has, whatever its class: `@get`, `@set`, `@fetch`, `@map` (protocol/node.md)."""
+"""The methods that every service has: `@get`, `@set`, `@fetch`, `@state`, `@map` (protocol/node.md)."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def call(service: services.Service, method: str, args: Sequence[Any], cancelling
         if method == "@fetch":
             () = args
             return service.target
+        if method == "@state":
+            () = args
+            from roundhouse._state import State
+
+            return State(service.target)
         if method == "@map":
             name, calls = args
             return _map(service, name, calls, cancelling, id)
@@ -31,7 +36,7 @@ def call(service: services.Service, method: str, args: Sequence[Any], cancelling
         if error.__traceback__ is not None and error.__traceback__.tb_next is None:
             raise Refused("bad_arguments", f"{method} of {service.name!r}: {error}") from None
         raise
-    raise Refused("not_found", f"a service has no method {method!r}; every one has @get, @set, @fetch, @map")
+    raise Refused("not_found", f"a service has no method {method!r}; every one has @get, @set, @fetch, @map, @state")
 
 
 def _map(service: services.Service, name: str, calls: Sequence[Any], cancelling: set[int], id: int) -> Any:
