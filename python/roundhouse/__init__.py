@@ -181,5 +181,12 @@ def __getattr__(name: str) -> object:
     return found
 
 
+def load_ipython_extension(shell: object) -> None:
+    """What `%load_ext roundhouse` calls, in a notebook: from then on it has `%%roundhouse`."""
+    from roundhouse import _magic
+
+    _magic.load(shell)
+
+
 def __dir__() -> list[str]:
     return __all__

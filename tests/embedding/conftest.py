@@ -10,6 +10,9 @@ from subprocess import CompletedProcess
 import pytest
 import roundhouse as rh
 from e2e.conftest import World, world  # noqa: F401  # `world` is a fixture here as well
+from jupyter_client.manager import start_new_kernel
+
+from .notebooks import Notebook
 
 # A test whose program takes longer than this hangs; alone, the slowest takes a fifth of it.
 SECONDS = 20
@@ -39,3 +42,15 @@ def script(world: World, box: rh.Cluster, tmp_path: Path) -> Callable[..., Compl
         return done
 
     return run
+
+
+@pytest.fixture(scope="module")
+def notebook(world: World, box: rh.Cluster) -> Iterator[Notebook]:  # noqa: F811
+    manager, client = start_new_kernel(startup_timeout=SECONDS, env=world.env, cwd=str(world.folder))
+    try:
+        made = Notebook(manager, client)
+        made.run(f"import time, pathlib, roundhouse as rh\nbox = rh.compute({box.name!r})")
+        yield made
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
