@@ -13,18 +13,22 @@ import os
 import sys
 import types
 import weakref
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import cloudpickle.cloudpickle as cloudpickle
 
-from roundhouse import _raised
+from roundhouse import _lines, _raised
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 # Where the copies in this process came from.
 _origins: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+# True while what a node has stored is read: then nothing of ours takes its place.
+_copying: ContextVar[bool] = ContextVar("roundhouse-copying", default=False)
 # Copies that still wait for their content, by id(); they are alive, because somebody is unpickling them.
 _unfilled: set[int] = set()
 _nameless = f"{os.getpid()}-{os.urandom(8).hex()}"
@@ -47,9 +51,19 @@ def _home() -> str:
         return _nameless
 
 
+@contextmanager
+def copying() -> Iterator[None]:
+    """Code that is read meanwhile is what was stored, whatever this program has under its name today."""
+    token = _copying.set(True)
+    try:
+        yield
+    finally:
+        _copying.reset(token)
+
+
 def _at_home(origin: str, name: str, kind: type) -> Any:
     """The object of that name in our own `__main__`, if that is where it came from."""
-    if origin != _home() or "<" in name:
+    if _copying.get() or origin != _home() or "<" in name:
         return None
     found: Any = sys.modules.get("__main__")
     for piece in name.split("."):
@@ -74,11 +88,14 @@ def fill_class(made: type, state: Any) -> None:
         _unfilled.discard(id(made))
 
 
-def revive_function(make: Callable[..., Any], args: tuple[Any, ...], origin: str, name: str) -> Any:
+def revive_function(
+    make: Callable[..., Any], args: tuple[Any, ...], origin: str, name: str, lines: _lines.Lines
+) -> Any:
     known = _at_home(origin, name, types.FunctionType)
     if known is not None:
         return known
     made = make(*args)
+    made.__code__ = _lines.restored(made.__code__, lines)
     _origins[made] = origin
     _unfilled.add(id(made))
     return made
@@ -109,7 +126,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(obj, type):
             class_id = cloudpickle._get_or_create_tracker_id(obj)
             return revive_class, (make, args, class_id, origin, obj.__qualname__), state, None, None, fill_class
-        return revive_function, (make, args, origin, obj.__qualname__), state, None, None, fill_function
+        lines = _lines.of(obj.__code__)
+        return revive_function, (make, args, origin, obj.__qualname__, lines), state, None, None, fill_function
 
     def _reduce_of_program(self, obj: Any) -> Any:
         """By value, for what the program's module defines in a process that multiprocessing spawned; else None.

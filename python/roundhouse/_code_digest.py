@@ -47,7 +47,12 @@ def _is_own(module_name: str | None) -> bool:
     file = getattr(module, "__file__", None)
     if not file or module_name == "roundhouse" or str(module_name).startswith("roundhouse."):
         return False
-    return not file.startswith(_STDLIB) and not any(part in file for part in _INSTALLED)
+    return is_own_file(file)
+
+
+def is_own_file(file: str) -> bool:
+    """Whether that is the user's, rather than Python's or an installed package's."""
+    return not file.startswith((_STDLIB, "<frozen ")) and not any(part in file for part in _INSTALLED)
 
 
 def _wrapped(value: Any) -> Any:

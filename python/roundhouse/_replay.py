@@ -1,6 +1,10 @@
-"""What a run did, done again in this process: from its code and its arguments as its node has stored them."""
+"""What a run did, done again in this process: from its code and its arguments as its node has stored them.
+
+As a program (`python -m roundhouse._replay CLUSTER RUN [ATTEMPT] [--pdb]`) it is what `roundhouse replay` runs."""
 
 from __future__ import annotations
+
+import sys
 
 from roundhouse import _json, _link, _serialize
 from roundhouse._screen import CallScreen
@@ -13,8 +17,37 @@ if TYPE_CHECKING:
     from roundhouse._cluster import Cluster
 
 
-def replay(cluster: Cluster, request: dict[str, Any]) -> Any:
+# How `roundhouse replay` ends, as other commands of its do (docs/cli.md).
+_FAILED, _RAISED, _INTERRUPTED = 1, 4, 130
+
+
+def replay(cluster: Cluster, request: dict[str, Any], pdb: bool = False) -> Any:
+    called = _stored(cluster, request)
+    if not pdb:
+        return _called(*called)
+    try:
+        return _called(*called)
+    except Exception as error:
+        from roundhouse import _debug
+
+        _debug.post_mortem(error)
+        raise
+
+
+def _stored(cluster: Cluster, request: dict[str, Any], path: bool = False) -> tuple[Any, Any, Any]:
+    """The function as it was, and its arguments. With `path` what its worker could import can be imported here as well,
+    where that was this machine's; what this Python has comes first."""
+    from roundhouse import _by_value
+
     about, program, parts = _dispatch(cluster, request)
+    if path and program:
+        loaded = _serialize.decode(_serialize.JSON, program[:1])
+        sys.path.extend(entry for entry in (loaded.get("source") or {}).get("sys_path", ()) if entry not in sys.path)
+    with _by_value.copying():
+        return _read(cluster, about, program, parts)
+
+
+def _read(cluster: Cluster, about: dict[str, Any], program: list[Any], parts: list[Any]) -> tuple[Any, Any, Any]:
     target = _target(about, program)
     method = about["method"]
     function = target if method == "call" else getattr(target, method)
@@ -24,6 +57,10 @@ def replay(cluster: Cluster, request: dict[str, Any]) -> Any:
         args, kwargs, _ = json_calls.arguments(parts, hints.of(function), about["service"], cluster.get)
     else:
         args, kwargs = _serialize.decode(about["encoding"], parts) if parts else ((), {})
+    return function, args, kwargs
+
+
+def _called(function: Any, args: Any, kwargs: Any) -> Any:
     result = function(*args, **kwargs)
     if hasattr(result, "__await__"):
         import asyncio
@@ -62,3 +99,50 @@ def _target(about: dict[str, Any], program: list[Any]) -> Any:
 
 async def _awaited(result: Any) -> Any:
     return await result
+
+
+def main(words: list[str]) -> int:
+    """Replays that run, and prints what comes of it: the value last, as JSON where it has such a form."""
+    import roundhouse
+
+    pdb = "--pdb" in words
+    cluster, run, attempt = [word for word in words if word != "--pdb"]
+    try:
+        called = _stored(roundhouse.compute(cluster), {"name": run, "attempt": int(attempt)}, path=True)
+    except roundhouse.RoundhouseError as error:
+        print(f"roundhouse: {type(error).__name__}: {error}", file=sys.stderr)
+        return _FAILED
+    try:
+        value = _called(*called)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BaseException as error:
+        from roundhouse import _debug
+        from roundhouse._worker import traces
+
+        sys.stdout.flush()
+        sys.stderr.write(traces.text_of(error))
+        if pdb:
+            _debug.post_mortem(error)
+        return _RAISED
+    sys.stdout.flush()
+    if value is not None:
+        print(_shown(value))
+    return 0
+
+
+def _shown(value: Any) -> str:
+    from roundhouse._worker import to_json
+    from roundhouse._worker.answers import Refused
+
+    try:
+        return to_json.encode(value, "the value").decode()
+    except Refused:
+        return repr(value)
+
+
+if __name__ == "__main__":
+    # Not as `__main__`, which the stored code has its own idea of.
+    from roundhouse import _replay
+
+    sys.exit(_replay.main(sys.argv[1:]))

@@ -118,12 +118,13 @@ class Run:
         """Asks its attempt to stop, as ``Call.cancel`` does. False when none is running."""
         return bool(self.cluster._ask("run_cancel", {"name": self.name, "kill": kill})["cancelled"])
 
-    def replay(self, attempt: int | None = None) -> Any:
+    def replay(self, attempt: int | None = None, pdb: bool = False) -> Any:
         """Calls here, in this process, what that attempt (the last, unless ``attempt``) called, as the node stored it.
 
         That is its code with its arguments: returns what they return and raises what they raise, under your debugger
-        if you like. The run itself is not touched. Unsupported where the code belongs to a live object or is not
-        Python's; NotAllowed where this program's token may not read code.
+        if you like; with ``pdb=True`` it stops in pdb first, at the line of that code that failed. From a shell it is
+        ``roundhouse replay RUN --pdb``. The run itself is not touched. Unsupported where the code belongs to a live
+        object or is not Python's; NotAllowed where this program's token may not read code.
 
         >>> import roundhouse as rh
         >>> box = rh.compute("example").up_if_not()
@@ -136,7 +137,7 @@ class Run:
         """
         from roundhouse import _replay
 
-        return _replay.replay(self.cluster, {"name": self.name, "attempt": attempt or 0})
+        return _replay.replay(self.cluster, {"name": self.name, "attempt": attempt or 0}, pdb)
 
     def forget(self) -> None:
         """Removes it with all its attempts; NameTaken while one is running."""

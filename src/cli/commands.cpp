@@ -20,7 +20,7 @@ struct Group {
 
 constexpr Group k_groups[] = {
     {"Clusters", cluster_commands}, {"", status_commands},        {"", log_commands},         {"", export_commands}, {"Calls", run_commands},       {"", call_commands},
-    {"Runs", runs_commands},        {"Values", object_commands},    {"Doors", server_commands},   {"", token_commands},       {"This program", config_commands}, {"", completion_commands},
+    {"Runs", runs_commands},        {"", debug_commands},           {"Values", object_commands},    {"Doors", server_commands},   {"", token_commands},       {"This program", config_commands}, {"", completion_commands},
 };
 
 // What Runhouse has behind "cluster" stands here by itself.

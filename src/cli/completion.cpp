@@ -8,6 +8,7 @@
 
 #include "cli/nouns.h"
 #include "cli/screen.h"
+#include "launch/local_names.h"
 
 namespace rh::cli {
 
@@ -158,6 +159,17 @@ void add_runs(const std::string& cluster, Screen& screen, Candidates& candidates
     for (const Json& run : *runs) candidates.add(text_of(run, "name"), text_of(run, "state"));
 }
 
+// Those elsewhere might take long to answer.
+std::vector<std::string> up_here() {
+    std::vector<std::string> names;
+    if (const auto local = launch::list_local()) {
+        for (const auto& cluster : *local) {
+            if (launch::is_up_local(cluster)) names.push_back(cluster.name);
+        }
+    }
+    return names;
+}
+
 }  // namespace
 
 void complete(const std::vector<std::string>& asked, Screen& screen) {
@@ -208,8 +220,8 @@ void complete(const std::vector<std::string>& asked, Screen& screen) {
         for (const std::string& name : known_names()) candidates.add(name);
     } else if ((expected == "SERVICE" || expected == "KEY") && !given.empty()) {
         add_services(given.front(), screen, candidates);
-    } else if (expected == "RUN" && !given.empty()) {
-        add_runs(given.front(), screen, candidates);
+    } else if (expected == "RUN") {
+        for (const std::string& cluster : given.empty() ? up_here() : std::vector{given.front()}) add_runs(cluster, screen, candidates);
     } else if (expected == "SHELL") {
         for (const std::string_view shell : {"bash", "zsh", "fish"}) candidates.add(shell);
     } else if (expected.starts_with("FILE") || expected == "PATH") {

@@ -19,6 +19,7 @@ std::span<const Command> run_commands();
 std::span<const Command> call_commands();
 std::span<const Command> object_commands();
 std::span<const Command> runs_commands();
+std::span<const Command> debug_commands();
 std::span<const Command> server_commands();
 std::span<const Command> token_commands();
 std::span<const Command> config_commands();
@@ -43,7 +44,9 @@ struct Ending {
 Result<void> end_clusters(const std::vector<std::string>& names, const Ending& ending, Context& context);
 // Writes a token that was just made to a file; where that fails it is taken back, because nobody would have it.
 Result<void> write_token(Node& node, const Json& made, const std::string& path, std::string_view text);
-// What Python starts a worker on this machine, unless `chosen` says; for workers elsewhere its name alone.
+// The Python of this machine: `chosen`, else that of $VIRTUAL_ENV, else python3 in $PATH.
+std::string python_here(const std::optional<std::string>& chosen);
+// What starts a worker: with that one on this machine; for workers elsewhere its name alone.
 std::vector<std::string> worker_command(const std::optional<std::string>& chosen, const Place& place);
 // The request that starts a worker of it (protocol/node.md), with this process's environment and folder if that is here.
 Json start_request(const std::vector<std::string>& command, const Place& place, const std::vector<std::string>& env);

@@ -176,18 +176,14 @@ Run declare_run(Options& options) {
 
 }  // namespace
 
+std::string python_here(const std::optional<std::string>& chosen) {
+    if (chosen) return chosen->find('/') != chosen->npos ? fs::absolute(*chosen).string() : *chosen;
+    if (const std::string environment = variable("VIRTUAL_ENV"); !environment.empty() && is_program(fs::path(environment) / "bin/python")) return fs::path(environment) / "bin/python";
+    return in_path("python3");
+}
+
 std::vector<std::string> worker_command(const std::optional<std::string>& chosen, const Place& place) {
-    std::string python;
-    if (chosen) {
-        python = chosen->find('/') != chosen->npos && place.local ? fs::absolute(*chosen).string() : *chosen;
-    } else if (!place.local) {
-        python = "python3";
-    } else if (const std::string environment = variable("VIRTUAL_ENV"); !environment.empty() && is_program(fs::path(environment) / "bin/python")) {
-        python = fs::path(environment) / "bin/python";
-    } else {
-        python = in_path("python3");
-    }
-    return {python, "-m", "roundhouse._worker"};
+    return {place.local ? python_here(chosen) : chosen.value_or("python3"), "-m", "roundhouse._worker"};
 }
 
 Json start_request(const std::vector<std::string>& command, const Place& place, const std::vector<std::string>& env) {

@@ -8,6 +8,7 @@ import pty
 import select
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,14 @@ class Shell:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
         )  # fmt: skip
 
-    def terminal(self, *words: object, answer: str = "", interrupt_at: str = "", **env: str) -> Done:
-        """The same on a terminal; `err` is empty, because a terminal has one screen."""
+    def terminal(
+        self, *words: object, answer: str = "", answers: Sequence[tuple[str, str]] = (), interrupt_at: str = "",
+        **env: str,
+    ) -> Done:  # fmt: skip
+        """The same on a terminal; `err` is empty, because a terminal has one screen. Each of `answers` is what is
+        waited for, behind what was answered before, and what is typed then."""
+        left = [*([("[y/N]", answer)] if answer else []), *answers]
+        answered = 0
         pid, screen = pty.fork()
         if pid == 0:
             os.chdir(self.folder)
@@ -136,9 +143,9 @@ class Shell:
             if not chunk:
                 break
             shown += chunk
-            if answer and b"[y/N]" in shown:
-                os.write(screen, answer.encode() + b"\n")
-                answer = ""
+            if left and left[0][0].encode() in shown[answered:]:
+                answered = shown.index(left[0][0].encode(), answered) + len(left[0][0].encode())
+                os.write(screen, left.pop(0)[1].encode() + b"\n")
             if interrupt_at and interrupt_at.encode() in shown:
                 os.write(screen, b"\x03")
                 interrupt_at = ""

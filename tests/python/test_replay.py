@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +70,34 @@ def _ask_across_daemons(node: rh.Cluster, tmp_path: Path) -> None:
     other = rh.function(subjects.shell_until_told).to(node, name="until_told", replace=True)
     with pytest.raises(rh.RunConflict, match="other code"):
         other.options(run_name="known")(str(tmp_path))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import roundhouse as rh
+
+def inverse(number):
+    left = number - 4
+    return 1 / left
+
+box = rh.Cluster(sys.argv[1])
+rh.function(inverse).to(box).options(run_name="replay-pdb", stream_logs=False).submit(4).exception()
+Path(__file__).write_text("# another file")
+box.get_run("replay-pdb").replay(pdb=True)
+"""
+
+
+def test_a_replay_stops_in_pdb_where_the_code_failed(box: rh.Cluster, tmp_path: Path) -> None:
+    """Its lines are those that ran, whatever the file says now, and our own frames are not in the way."""
+    script = tmp_path / "replayed.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(script), box.name], input="p number, left\nup\nwhere\nq\n", capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert re.search(r"replayed\.py\(8\)inverse\(\)\n-> return 1 / left", done.stdout), done
+    assert "(4, 0)" in done.stdout
+    assert "*** Oldest frame" in done.stdout
+    assert "_replay.py" not in done.stdout
+    assert "ZeroDivisionError" in done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def text_of(exc: BaseException) -> str:
@@ -22,7 +22,7 @@ def _clean(shown: traceback.TracebackException | None, seen: set[int]) -> None:
     if shown is None or id(shown) in seen:
         return
     seen.add(id(shown))
-    kept = [frame for frame in shown.stack if not frame.filename.startswith(_OURS)]
+    kept = [frame for frame in shown.stack if not frame.filename.startswith(OURS)]
     shown.stack = traceback.StackSummary.from_list(kept)
     _clean(shown.__cause__, seen)
     _clean(shown.__context__, seen)
