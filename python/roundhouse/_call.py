@@ -80,12 +80,15 @@ class Call(Generic[R]):
 
     @property
     def id(self) -> str:
-        """What tells this call from all others, in messages and logs."""
+        """What tells this call from all others, in messages and logs, and for `roundhouse stack`."""
         with _making:
             try:
                 return self._id
             except AttributeError:
-                self._id = f"{self._service._link.session[:8]}-{next(_numbers)}"
+                call = self._engine_call
+                # With retries= it is several calls, one after the other.
+                number = call.stream() if isinstance(call, _engine.Call) else f"r{next(_numbers)}"
+                self._id = f"{self._service._link.session[:8]}-{number}"
                 return self._id
 
     @property
@@ -155,6 +158,25 @@ class Call(Generic[R]):
             return self._engine_call.ping(timeout)
         except _engine.EngineError as error:
             raise from_engine(error.code, error.message, error.facts) from None
+
+    def stack(self) -> str:
+        """What it does just now, for people: the stacks of its worker's tasks and threads, Python's and native ones,
+        its own first and marked. It runs on; NotFound once it has ended.
+
+        >>> import time
+        >>> import roundhouse as rh
+        >>> call = rh.function(time.sleep).to(rh.compute("example").up_if_not(), name="naps").submit(60)
+        >>> call.ping() < 60, f"call {call.id} of naps" in call.stack()
+        (True, True)
+        >>> call.cancel()
+        True
+        """
+        return self._service.cluster.stack(self._known_as())
+
+    def _known_as(self) -> str:
+        """What its node calls it just now."""
+        current = getattr(self._engine_call, "_call", None)
+        return self.id if current is None else current.id
 
     def add_done_callback(self, callback: Callable[[Call[R]], object]) -> None:
         """Has ``callback(call)`` called once it is done: by the thread that reads results, so it should be brief."""

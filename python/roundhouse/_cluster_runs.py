@@ -1,4 +1,4 @@
-"""The runs of a cluster, by name."""
+"""The runs of a cluster, by name, and what runs on it just now."""
 
 from __future__ import annotations
 
@@ -52,3 +52,17 @@ class ClusterRuns(Objects):
         64
         """
         return str(self._ask("webhook_secret", {}))
+
+    def stack(self, name: str) -> str:
+        """What goes on there just now, for people, as ``Call.stack`` has it: of a call by its id, or of a run that is
+        running, a service or a process by its name, where it means all the workers of that.
+
+        NotFound where there is none; CallTimeout where a worker does not answer, because its process is stopped.
+
+        >>> import roundhouse as rh
+        >>> box = rh.compute("example").up_if_not()
+        >>> idle = rh.function(len).to(box, name="idle")
+        >>> "MainThread" in box.stack("idle")
+        True
+        """
+        return str(self._ask("stack", {"name": name})["text"])

@@ -218,6 +218,9 @@ class RunCall(_Call):
             return not self.done() and self.run.cancel(kill)
         return super().cancel(kill)
 
+    def _known_as(self) -> str:
+        return self.run.name
+
     def _abandon(self) -> None:
         if isinstance(self._engine_call, _engine.Call):
             self._engine_call.cancel(False)

@@ -240,6 +240,7 @@ public:
         : call_(std::move(call)), on_output_(std::move(on_output)) {}
 
     bool done() const { return call_->done(); }
+    std::uint64_t stream() const { return call_->stream(); }
 
     bool wait(nb::object timeout) {
         // While somebody waits, the output is the waiting thread's to show.
@@ -493,6 +494,7 @@ void close_all() {
 void bind_client(nb::module_& module) {
     nb::class_<PyCall>(module, "Call")
         .def("done", &PyCall::done)
+        .def("stream", &PyCall::stream)
         .def("wait", &PyCall::wait, nb::arg("timeout") = nb::none())
         .def("take", &PyCall::take)
         .def("cancel", &PyCall::cancel, nb::arg("kill") = false)

@@ -1,14 +1,20 @@
 #include "binding/host.h"
 
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <dlfcn.h>
+#include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <thread>
-#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -16,6 +22,7 @@
 #include "binding/buffers.h"
 #include "binding/errors.h"
 #include "binding/gil.h"
+#include "worker/frames.h"
 #include "worker/host.h"
 
 namespace rh::binding {
@@ -67,12 +74,21 @@ public:
 
     // What the runner is to be told of a call: that it shall stop, or that there is room for its next item.
     enum class Word { cancel, room };
-    void queue(std::uint64_t id, Word word) {
+    void queue(std::uint64_t id, Word word) { queue([this, id, word] { tell(id, word); }); }
+    // On the thread that may wait for the GIL as long as that takes.
+    void queue(std::function<void()> task) {
         const std::lock_guard lock(mutex_);
         if (stopping_) return;
-        asked_.emplace_back(id, word);
+        asked_.push_back(std::move(task));
         if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
         wake_.notify_one();
+    }
+    // The threads of the calls that run, and those calls.
+    std::vector<std::pair<unsigned long, std::uint64_t>> running() {
+        const std::lock_guard lock(mutex_);
+        std::vector<std::pair<unsigned long, std::uint64_t>> all;
+        for (const auto& [id, call] : running_) all.emplace_back(call.thread, id);
+        return all;
     }
 
     // Without the GIL.
@@ -95,25 +111,31 @@ private:
 
     void work() {
         for (;;) {
-            std::uint64_t id = 0;
-            Word word = Word::cancel;
+            std::function<void()> task;
             {
                 std::unique_lock lock(mutex_);
                 wake_.wait(lock, [this] { return stopping_ || !asked_.empty(); });
                 if (stopping_) return;
-                std::tie(id, word) = asked_.front();
+                task = std::move(asked_.front());
                 asked_.pop_front();
-                const auto found = running_.find(id);
-                if (found == running_.end()) continue;
-                if (word == Word::cancel) found->second.cancelled = true;
             }
-            const WithGil gil;
-            if (!gil) return;
-            if (word == Word::cancel) {
-                interrupt(id);
-            } else {
-                tell_room(id);
-            }
+            task();
+        }
+    }
+
+    void tell(std::uint64_t id, Word word) {
+        {
+            const std::lock_guard lock(mutex_);
+            const auto found = running_.find(id);
+            if (found == running_.end()) return;
+            if (word == Word::cancel) found->second.cancelled = true;
+        }
+        const WithGil gil;
+        if (!gil) return;
+        if (word == Word::cancel) {
+            interrupt(id);
+        } else {
+            tell_room(id);
         }
     }
 
@@ -147,8 +169,8 @@ private:
     std::mutex mutex_;
     std::condition_variable wake_;
     std::unordered_map<std::uint64_t, Running> running_;
-    std::deque<std::pair<std::uint64_t, Word>> asked_;
-    std::thread thread_;  // started by the first cancel
+    std::deque<std::function<void()>> asked_;
+    std::thread thread_;  // started by the first that asks
     bool stopping_ = false;
 };
 
@@ -179,6 +201,20 @@ private:
     std::string name_;
     nb::object text_;
 };
+
+// Code that holds the GIL for longer does not let go of it for a question: then the stacks are read without it.
+constexpr std::chrono::milliseconds k_stacks_wait{1000};
+
+// By what Python's own faulthandler uses, in a copy of the process: there nothing changes while it is read.
+std::string stacks_without_gil() {
+    using Dump = const char* (*)(int, PyInterpreterState*, PyThreadState*);
+    auto* const dump = reinterpret_cast<Dump>(::dlsym(RTLD_DEFAULT, "_Py_DumpTracebackThreads"));
+    if (dump == nullptr) return "{}";
+    std::vector<char> text(256 * 1024);
+    const std::size_t size = worker::written_by_copy(
+        text, 2000, [](worker::Text& to, void* with) { to.through([with](int fd) { reinterpret_cast<Dump>(with)(fd, nullptr, nullptr); }); }, reinterpret_cast<void*>(dump));
+    return nlohmann::json{{"python", std::string(text.data(), size)}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
 class PyRunner final : public worker::Runner {
 public:
@@ -249,6 +285,31 @@ public:
             error.discard_as_unraisable("listing services");
         }
         return names;
+    }
+
+    std::string stacks() override {
+        // Shared with the thread that fills it in, which may come too late.
+        const auto told = std::make_shared<std::promise<std::string>>();
+        std::future<std::string> answer = told->get_future();
+        canceller_.queue([this, told] {
+            const WithGil gil;
+            if (!gil) return;
+            try {
+                told->set_value(nb::cast<std::string>(runner_.attr("stacks")(canceller_.running())));
+            } catch (nb::python_error& error) {
+                error.discard_as_unraisable("telling stacks");
+            } catch (const std::exception&) {
+                told->set_value("{}");
+            }
+        });
+        if (answer.wait_for(k_stacks_wait) == std::future_status::ready) {
+            try {
+                return answer.get();
+            } catch (const std::future_error&) {
+                return "{}";  // the interpreter ends, or what it said was no text
+            }
+        }
+        return stacks_without_gil();
     }
 
     void stop() { canceller_.stop(); }

@@ -220,8 +220,11 @@ void complete(const std::vector<std::string>& asked, Screen& screen) {
         for (const std::string& name : known_names()) candidates.add(name);
     } else if ((expected == "SERVICE" || expected == "KEY") && !given.empty()) {
         add_services(given.front(), screen, candidates);
-    } else if (expected == "RUN") {
-        for (const std::string& cluster : given.empty() ? up_here() : std::vector{given.front()}) add_runs(cluster, screen, candidates);
+    } else if (expected == "RUN" || expected == "CALL") {
+        for (const std::string& cluster : given.empty() ? up_here() : std::vector{given.front()}) {
+            add_runs(cluster, screen, candidates);
+            if (expected == "CALL") add_services(cluster, screen, candidates);
+        }
     } else if (expected == "SHELL") {
         for (const std::string_view shell : {"bash", "zsh", "fish"}) candidates.add(shell);
     } else if (expected.starts_with("FILE") || expected == "PATH") {

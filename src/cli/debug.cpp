@@ -1,4 +1,4 @@
-// `roundhouse replay`: what a run did, here again.
+// `roundhouse replay` and `roundhouse stack`: what a call did, here again, and what one does just now.
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -71,6 +71,16 @@ Result<void> replay(const DebugOptions& options, Context& context) {
     return fail(Code::not_found, fmt::format("cannot run {}: {}. Try: --python PATH of a Python with Roundhouse", command.front(), std::strerror(errno)));
 }
 
+Result<void> stack(const DebugOptions& options, Context& context) {
+    RH_TRY(const Found found, ask_for(options.cluster, "call, run, service or process", options.name, "stack", {{"name", options.name}}, context.screen));
+    if (context.json) {
+        context.screen.json(found.answer.value("workers", Json::array()));
+    } else {
+        context.screen.out(text_of(found.answer, "text"));
+    }
+    return {};
+}
+
 std::shared_ptr<DebugOptions> declare_one(Options& options, std::string what, std::string help) {
     const auto wanted = std::make_shared<DebugOptions>();
     options.positional(std::move(what), wanted->name, std::move(help));
@@ -86,6 +96,11 @@ Run declare_replay(Options& options) {
     return [wanted](Context& context) { return replay(*wanted, context); };
 }
 
+Run declare_stack(Options& options) {
+    const auto wanted = declare_one(options, "CALL", "a call's id, or the name of a run, a service or a process");
+    return [wanted](Context& context) { return stack(*wanted, context); };
+}
+
 }  // namespace
 
 std::span<const Command> debug_commands() {
@@ -95,6 +110,10 @@ std::span<const Command> debug_commands() {
          "machine. What they print appears as they print it; the result comes last, as one line of JSON where it has such a\n"
          "form. An exception of the code ends this with 4. The run itself is not touched.",
          "roundhouse replay nightly --pdb\nroundhouse replay nightly --cluster box --attempt 2", declare_replay},
+        {"stack", "CALL [OPTION]...", "what a running call does just now",
+         "The stacks of its worker, Python's and native ones: tasks, then threads, those of the call first and marked <==.\n"
+         "It runs on, and is answered for also while it holds Python's lock; system calls that it waits in are interrupted.",
+         "roundhouse stack train --cluster box", declare_stack},
     };
     return k_commands;
 }

@@ -81,6 +81,8 @@ class Call {
 public:
     virtual ~Call() = default;
     virtual bool done() const = 0;
+    // Its number among this client's calls, which the node knows it by.
+    virtual std::uint64_t stream() const = 0;
     // Waits until the call is done, the deadline has passed or a signal asked to stop. Several threads may wait.
     virtual WaitEnd wait(Deadline deadline, Waiter& waiter) = 0;
     // The outcome, moved out; only once, only after done().

@@ -151,6 +151,7 @@ public:
     bool done() const override;
     WaitEnd wait(Deadline deadline, Waiter& waiter) override;
     Outcome take_outcome() override;
+    std::uint64_t stream() const override { return stream_; }
     void cancel(bool kill) override { connection_->cancel(stream_, kill); }
     void abandon(Error error) override;
     Result<std::chrono::microseconds> ping(Deadline deadline) override { return connection_->ping_stream(stream_, deadline); }

@@ -30,6 +30,11 @@ Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& option
     router_.follow_with(follower_);
     router_.watch_with(memory_);
     node_.count_runs_with([this](const std::string& service) { return runs_.count_of(service); });
+    node_.find_runs_with([this](const std::string& name) -> std::optional<std::pair<std::string, std::uint64_t>> {
+        const auto attempt = runs_.running(name);
+        if (attempt == nullptr) return std::nullopt;
+        return std::pair(attempt->run.id, static_cast<std::uint64_t>(attempt->number));
+    });
     router_.on_idle([this](Worker& worker) { workers_.stop(worker); });
     router_.on_kill([this](Worker& worker) {
         node_.on_worker_lost(worker);

@@ -138,6 +138,7 @@ awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
     if (method == "set_env") co_return co_await set_env(*request);
     if (method == "run") co_return co_await run(*request, asker);
     if (method == "status") co_return status();
+    if (method == "stack") co_return co_await stack(*request);
     if (method == "listen") co_return listen(*request);
     if (method == "unlisten") co_return unlisten();
     if (method == "listening") co_return json_outcome(doors_.listening.description());
@@ -151,7 +152,7 @@ awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
         co_return json_outcome(Json::object());
     }
     co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; it has start, abandon, deploy, create, describe, rename, delete, clear, "
-                                                                 "create_process, processes, kill_process, set_env, run, status, listen, unlisten, listening, token_create, tokens, token_revoke, run_start, run_get, run_list, run_logs, run_result, run_cancel, run_forget, webhook_secret, upgrade and stop", method)));
+                                                                 "create_process, processes, kill_process, set_env, run, status, stack, listen, unlisten, listening, token_create, tokens, token_revoke, run_start, run_get, run_list, run_logs, run_result, run_cancel, run_forget, webhook_secret, upgrade and stop", method)));
 }
 
 // --- workers -------------------------------------------------------------------------------------------------------

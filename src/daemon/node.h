@@ -2,7 +2,7 @@
 
 // The service "_node" (protocol/node.md): workers and what is deployed to them (node.cpp), names and objects (node_names.cpp),
 // what is found or made (node_finding.cpp), named processes (node_processes.cpp), workers that take a dead one's place
-// (node_successors.cpp), what outlives a daemon (node_restart.cpp), and who may come in (node_doors.cpp). Each call is a coroutine of the Daemon's; replies go to the
+// (node_successors.cpp), what outlives a daemon (node_restart.cpp), what calls do just now (node_stacks.cpp), and who may come in (node_doors.cpp). Each call is a coroutine of the Daemon's; replies go to the
 // stream that asked.
 
 #include <chrono>
@@ -10,8 +10,10 @@
 #include <list>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "daemon/doors.h"
 #include "daemon/fork_servers.h"
@@ -45,6 +47,9 @@ public:
     void on_worker_lost(Worker& worker);
     // Who knows how many of a service's calls are runs: one that only those keep busy may be sent again, if it is the same.
     void count_runs_with(std::function<std::size_t(const std::string& service)> runs_of) { runs_of_ = std::move(runs_of); }
+    // Who knows the session and the stream by which a run that is running is called.
+    using RunCalled = std::function<std::optional<std::pair<std::string, std::uint64_t>>(const std::string& run)>;
+    void find_runs_with(RunCalled run_called) { run_called_ = std::move(run_called); }
     // It has ended; to be told before its calls are failed.
     void on_worker_end(Worker& worker);
 
@@ -133,6 +138,11 @@ private:
     Json process_json(const Process& process) const;
     Json processes_json() const;
 
+    // node_stacks.cpp
+    using Asked = std::map<std::shared_ptr<Worker>, std::set<std::uint64_t>>;  // streams of theirs
+    net::asio::awaitable<Outcome> stack(const Json& request);
+    Result<Asked> asked_for(const std::string& name) const;
+
     // node_doors.cpp
     Result<void> may(const Principal& principal, std::string_view method, const Json& request) const;
     Outcome listen(const Json& request);
@@ -166,6 +176,7 @@ private:
     bool watches_fork_servers_ = false;
     Live live_;
     std::function<std::size_t(const std::string&)> runs_of_;
+    RunCalled run_called_;
     std::list<Waiting*> waiting_;  // each stands in the coroutine that waits
     std::list<const Promise*> promises_;
     Names promised_;               // names whose services are being made

@@ -18,6 +18,7 @@
 #include "rpc/blocking_link.h"
 #include "wire/convert.h"
 #include "worker/alarm.h"
+#include "worker/stacks.h"
 
 namespace rh::worker {
 
@@ -40,9 +41,11 @@ struct Limit {
 class HostImpl final : public Host, private rpc::BlockingLink::Receiver {
 public:
     HostImpl(Options options, Runner& runner)
-        : options_(std::move(options)), runner_(runner), exchange_([this](std::uint64_t id) { runner_.room(id); }) {}
+        : options_(std::move(options)), runner_(runner), exchange_([this](std::uint64_t id) { runner_.room(id); }),
+          stacks_([this] { return runner_.stacks(); }, [this](std::uint64_t id, Outcome outcome) { send_result(id, std::move(outcome)); }) {}
     ~HostImpl() override {
         stop();
+        stacks_.stop();
         if (link_ != nullptr) link_->stop();
     }
 
@@ -92,6 +95,7 @@ private:
     std::unique_ptr<rpc::BlockingLink> link_;
     shm::BegunMarks begun_;
     Exchange exchange_;
+    StackTeller stacks_;
 
     std::mutex mutex_;
     std::deque<Incoming> ready_;
@@ -309,7 +313,9 @@ void HostImpl::run_next(Lock& lock, bool holding) {
     call.unbegun = &unbegun_;
     call.begun = &begun_;
     unbegun_.fetch_add(1);
+    mark_running(id);
     std::optional<Outcome> outcome = runner_.run(call);
+    mark_running(0);
     call.has_begun();
     if (outcome) {
         settle(id, *outcome);
@@ -499,10 +505,17 @@ Result<void> HostImpl::take_call(rpc::Message& message, Body body) {
         }
         ++limit.waiting;
     }
+    // Not for the runner: what is asked for is what keeps it busy.
+    const bool for_stacks = call.service == "_worker" && call.method == "stack";
     // While it waits already: what is asked or sent right behind the call must find it.
     Origin origin{message.session(), message.sequence(), call.service};
     if (message.deadline_ms() != 0) origin.deadline = due_in(message.deadline_ms());
     exchange_.begin(call.id, call.prefetch, std::move(origin), message.acknowledged());
+    if (for_stacks) {
+        lock.unlock();
+        stacks_.ask(call.id);
+        return {};
+    }
     ready_.push_back(std::move(call));
     return {};
 }

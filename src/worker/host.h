@@ -68,6 +68,9 @@ public:
     // Starts a thread of the language's own that calls Host::serve_more() and ends when that returns. False when it
     // could not: calls then run on the threads that are there.
     virtual bool start_thread() = 0;
+    // Its own stacks of what runs just now, as JSON (protocol/node.md, `stack` of `_worker`). On a thread of the Host's, and in bounded
+    // time, whatever user code does.
+    virtual std::string stacks() { return "{}"; }
     // The names of the services that live here, for the daemon after its restart.
     virtual std::vector<std::string> services() = 0;
 };

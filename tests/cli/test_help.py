@@ -103,7 +103,8 @@ def completed(rh: Shell, *words: str) -> set[str]:
 
 
 def test_completion_in_bash(rh: Shell, box: str) -> None:
-    assert completed(rh, "sta") == {"status"}
+    assert completed(rh, "sta") == {"status", "stack"}
+    assert completed(rh, "stack", "tra") == {"train"}
     assert completed(rh, "token", "") == {"create", "list", "revoke"}
     assert {"up", "down", "run", "call", "server", "token"} <= completed(rh, "")
     assert "box" in completed(rh, "status", "b")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -299,6 +300,16 @@ def test_constructors(counter_class: Any, subjects: Path, cpp_box: rh.Cluster) -
     plain()
     with pytest.raises(rh.WrongArguments, match="takes no arguments"):
         plain(1)
+
+
+def test_what_a_call_does_just_now(called: Called, cpp_box: rh.Cluster) -> None:
+    call = called("wait_for_cancel").submit(throws=True)
+    until(lambda: "not begun yet" not in call.stack())
+    _, _, own = call.stack().partition(f"in the call {call.id} of wait_for_cancel  <==\n")
+    frames = own.partition("\n\n")[0]
+    assert re.search(r"#\d+  \(anonymous namespace\)::wait_for_cancel\(bool\) \+ ", frames)
+    assert "CppRunner" not in frames
+    call.cancel()
 
 
 def test_one_call_of_an_object_at_a_time(counter_class: Any) -> None:

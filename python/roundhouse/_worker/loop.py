@@ -71,6 +71,12 @@ class Loop:
         if event is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(event.set)
 
+    def tasks(self) -> list[tuple[int, asyncio.Task[Any]]]:
+        """Those that are there just now, each with the call that it is, or 0."""
+        calls = {task: id for id, task in list(self._tasks.items())}
+        found = set() if self._loop is None else asyncio.all_tasks(self._loop)
+        return [(calls.get(task, 0), task) for task in found]
+
     def _open(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:

@@ -106,6 +106,12 @@ class Runner:
         if self._loop is not None:
             self._loop.room(id)
 
+    def stacks(self, running: list[tuple[int, int]]) -> str:
+        """What each thread and task does just now, for the daemon; `running`: threads, and the calls that they run."""
+        from roundhouse._worker import stacks
+
+        return stacks.told({thread: call for thread, call in running if thread}, self._loop)
+
     def start_thread(self) -> None:
         assert self.host is not None
         current_call.set(None)
