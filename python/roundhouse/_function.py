@@ -196,6 +196,7 @@ class Function(Method[P, R]):
             backoff: float = ...,
             retry_on: type[Exception] | tuple[type[Exception], ...] = ...,
             idempotent: bool = ...,
+            debug: bool = ...,
             run_name: str | None = ...,
             accept_old_code: bool = ...,
             keep_for: float | timedelta | None = ...,

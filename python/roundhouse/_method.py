@@ -122,6 +122,7 @@ class Method(Generic[P, R]):
             backoff: float = ...,
             retry_on: type[Exception] | tuple[type[Exception], ...] = ...,
             idempotent: bool = ...,
+            debug: bool = ...,
             run_name: str | None = ...,
             accept_old_code: bool = ...,
             keep_for: float | timedelta | None = ...,
@@ -150,6 +151,9 @@ class Method(Generic[P, R]):
             began, with ``idempotent=True`` also for those of a worker or node that died while it ran, and for the
             exceptions named in ``retry_on``. The pause before the next try is ``backoff`` seconds (0.2), then up to
             twice as long each time; ``timeout`` is for all tries together.
+
+            ``debug=True`` has ``breakpoint()`` in the code open pdb on this process's terminal; elsewhere it is passed
+            over, with a word on stderr.
             """
             return Method(self._sent(), self._method, self._options.merged(options))
 

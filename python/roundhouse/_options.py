@@ -32,6 +32,7 @@ _FIELDS = {
     "backoff": 0.2,
     "retry_on": (),
     "idempotent": False,
+    "debug": False,
 }
 # They say how a call is made again, which only `retries` says that it is.
 _OF_RETRIES = ("backoff", "retry_on", "idempotent")
@@ -60,6 +61,7 @@ class Options:
     backoff: float
     retry_on: type[Exception] | tuple[type[Exception], ...]
     idempotent: bool
+    debug: bool
 
     def __init__(self) -> None:
         for field, default in _FIELDS.items():

@@ -63,6 +63,10 @@ class Service:
         kind = self.kinds.get(method, "sync")
         if options is DEFAULT and kind == "sync":
             return self.call(method, options, args, kwargs)
+        if options.debug:
+            from roundhouse import _debug
+
+            return _debug.call(self, method, options, args, kwargs)
         if options.run_name is not None:
             return self._run(kind, method, options, args, kwargs)
         if options.remote:
@@ -95,6 +99,8 @@ class Service:
         if kwargs and not KEYWORDS.isdisjoint(kwargs):
             options, kwargs = self.split(method, options, kwargs)
         if options is not DEFAULT:
+            if options.debug:
+                raise Unsupported("debug=True is for a call that somebody waits for. Try: call it, without submit")
             if options.run_name is not None:
                 from roundhouse import _runs
 

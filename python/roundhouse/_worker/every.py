@@ -1,8 +1,9 @@
-"""The methods that every service has: `@get`, `@set`, `@fetch`, `@state`, `@map` (protocol/node.md)."""
+"""The methods that every service has, whatever its class, as protocol/node.md tells of them: `@get`, `@map`, .."""
 
 from __future__ import annotations
 
 from roundhouse import _raised, _serialize
+from roundhouse._context import current_call
 from roundhouse._worker import answers, services
 from roundhouse._worker.answers import Refused
 
@@ -32,11 +33,32 @@ def call(service: services.Service, method: str, args: Sequence[Any], cancelling
         if method == "@map":
             name, calls = args
             return _map(service, name, calls, cancelling, id)
+        if method == "@debug":
+            name, lines, positional, named = args
+            return _debug(service, name, lines, positional, named)
     except ValueError as error:
         if error.__traceback__ is not None and error.__traceback__.tb_next is None:
             raise Refused("bad_arguments", f"{method} of {service.name!r}: {error}") from None
         raise
-    raise Refused("not_found", f"a service has no method {method!r}; every one has @get, @set, @fetch, @map, @state")
+    raise Refused(
+        "not_found", f"a service has no method {method!r}; every one has @get, @set, @fetch, @map, @state, @debug"
+    )
+
+
+def _debug(service: services.Service, name: str, lines: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """The call itself, whose `breakpoint()` takes those lines (debugger.py)."""
+    from roundhouse._worker.inputs import Items
+
+    if not isinstance(lines, Items):
+        # What is typed is code, which only those may send who may send a pickle, as which alone these come.
+        raise Refused("not_allowed", f"@debug of {service.name!r} runs code: its lines come from its caller's debugger")
+    function, kind = service.find(name)
+    if kind not in ("sync", "async"):
+        raise Refused("unsupported", f"{service.called(name)} is a generator, which cannot be debugged from its caller")
+    call = current_call.get()
+    assert call is not None
+    call.lines = lines
+    return services.call(function, args, kwargs, service.called(name))
 
 
 def _map(service: services.Service, name: str, calls: Sequence[Any], cancelling: set[int], id: int) -> Any:

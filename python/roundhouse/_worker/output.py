@@ -46,7 +46,9 @@ def is_forked() -> bool:
 class CallOutput:
     """A call that runs here, as its own code finds it, and what it has printed and not sent yet."""
 
-    __slots__ = ("_pending", "host", "id", "over", "parents")
+    __slots__ = ("_pending", "host", "id", "lines", "over", "parents")
+    # What its caller types for its debugger (debugger.py); not there unless it has one.
+    lines: Any
 
     def __init__(self, host: Host, id: int, parents: Sequence[str] = ()) -> None:
         self.host = host

@@ -173,7 +173,7 @@ class Runner:
         called = f"{service.name}.{method}"
         args, accept = self._arguments_of_every(service, method, encoding, parts, called)
         value = every.call(service, method, args, self.cancelling, call.id)
-        if method == "@map" and _is_awaitable(value):
+        if method in ("@map", "@debug") and _is_awaitable(value):
             return self._await(call, encoding, value, lambda result: every.answer(encoding, result, called, accept))
         return every.answer(encoding, value, f"{service.name}.{args[0]}" if method == "@get" else called, accept)
 
@@ -445,6 +445,8 @@ def main() -> None:
     runner = Runner()
     _context.local_object = runner.object_of
     output.install()
+    if "PYTHONBREAKPOINT" not in os.environ:
+        sys.breakpointhook = _stop
     code = 0
     try:
         runner.host = _engine.Host(socket_path, worker_id, f"python {sys.version.split()[0]}", runner)
@@ -461,6 +463,12 @@ def main() -> None:
         code = 1
     finally:
         _leave(code)
+
+
+def _stop(*_: Any, **__: Any) -> None:
+    from roundhouse._worker import debugger
+
+    debugger.stop(sys._getframe(1))
 
 
 def _leave(code: int) -> None:
