@@ -139,6 +139,16 @@ inline constexpr std::size_t k_sync_left_out_max = 100;  // named of what a scan
 inline constexpr std::size_t k_sync_ignore_file_bytes_max = 1024 * 1024;
 inline constexpr std::size_t k_sync_index_bytes_max = 64 * 1024 * 1024;
 
+// Fork servers: so many at once, and how long one that nobody wants stays; after so many deaths within that time none begins.
+inline constexpr std::size_t k_fork_servers_max = 4;
+inline constexpr std::size_t k_fork_server_deaths_max = 5;
+inline constexpr std::chrono::minutes k_fork_server_idle{10};
+inline constexpr milliseconds k_fork_servers_pause{30'000};
+// One that has made no process for so long does not answer.
+inline constexpr milliseconds k_fork_timeout{5'000};
+// What one message to or from a fork server may have; an environment that is longer is for a process of its own.
+inline constexpr std::size_t k_fork_message_bytes_max = 160 * 1024;
+
 // Waits.
 inline constexpr milliseconds k_start_timeout{20'000};
 inline constexpr milliseconds k_worker_start_timeout{60'000};

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/limits.h"
-#include "process/fork_bounds.h"
 #include "daemon/requests.h"
 #include "isolate/monitor.h"
 

@@ -7,7 +7,6 @@
 
 #include "base/ids.h"
 #include "base/limits.h"
-#include "process/fork_bounds.h"
 #include "daemon/requests.h"
 #include "isolate/monitor.h"
 #include "process/node_folder.h"

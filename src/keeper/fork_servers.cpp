@@ -9,7 +9,6 @@
 #include <cstring>
 
 #include "base/limits.h"
-#include "process/fork_bounds.h"
 
 namespace rh::keeper {
 

@@ -72,6 +72,13 @@ def multiply(size: int) -> float:
     return float((numpy.ones((size, size)) @ numpy.ones((size, size))).sum())
 
 
+def torch_drawn(size: int) -> list[float]:
+    import torch
+
+    ones = torch.ones(size, size)
+    return [float((ones @ ones).sum()), *torch.rand(3).tolist()]
+
+
 def take(mebibytes: int) -> int:
     held = bytearray(mebibytes << 20)
     for at in range(0, len(held), 4096):

@@ -104,6 +104,22 @@ def test_two_forks_draw_other_numbers(box: rh.Cluster) -> None:
     assert len(keys) == 3
 
 
+def test_torch_computes_in_a_fork(box: rh.Cluster) -> None:
+    pytest.importorskip("torch", reason="torch is not installed here")
+    warmed(box, "torch")
+    drawn = [rh.function(subjects.torch_drawn).to(box, name=f"torch-{i}")(300) for i in range(2)]
+    assert [each[0] for each in drawn] == [300.0**3] * 2
+    assert drawn[0][1:] != drawn[1][1:]
+
+
+def test_what_only_looks_for_its_own_variables_is_imported_ahead(
+    box: rh.Cluster, packages: Callable[[str, str], Path]
+) -> None:
+    packages("runs", "import ctypes.util\nvalue = ctypes.util.find_library('c')\n")
+    warmed(box, "runs")
+    assert about(box, "runs")["before"] == ["runs"]
+
+
 def test_a_module_that_reads_the_environment_sees_its_own_process(
     box: rh.Cluster, packages: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 # Their pools of threads (OpenBLAS) are known to end before a fork and to start again behind it.
 _RESTARTING = ("numpy", "scipy")
-# Read by libraries of another language, where nobody sees it.
+# Look through the whole environment for names with a beginning that PREFIXES has.
+_CHOOSING = ("tqdm.utils",)
+# Read by libraries of another language, where nobody sees it, and by those that look through everything.
 PREFIXES = (
     "ATEN_",
     "BLIS_",
@@ -44,6 +46,7 @@ PREFIXES = (
     "PYTORCH_",
     "TF_",
     "TORCH",
+    "TQDM_",
     "TZ",
     "VECLIB_",
     "XLA_",
@@ -139,18 +142,23 @@ class _Watch:
     # Of the environment.
 
     def _getcwd(self) -> str:
-        if self._importing and not _is_standard_code(sys._getframe(1), "os", "posixpath", "pathlib"):
+        if self._importing and not _is_standard(_reader(sys._getframe(1), "os", "posixpath", "pathlib")):
             self.reads_folder = True
         return _getcwd()
 
     def reads(self, name: str, frame: Any) -> None:
+        reader = _reader(frame, "os", "collections.abc", "_collections_abc", __name__)
+        if _module_of(reader) in _CHOOSING:
+            return
         if not name.startswith(_MARKS):
             self.read.add(name)
-        elif not _is_for_a_program(frame):
+        elif not _is_standard(reader):
             self._leave(f"it reads {name}")
 
     def reads_all(self, frame: Any) -> None:
-        if not _is_for_a_program(frame):
+        reader = _reader(frame, "os", "collections.abc", "_collections_abc", __name__)
+        # The standard library only passes it on to a program that it starts.
+        if _module_of(reader) not in _CHOOSING and not _is_standard(reader):
             self._leave("it copies the environment")
 
     # Of imports.
@@ -239,15 +247,18 @@ class _Loader:
 _watch = _Watch()
 
 
-def _is_for_a_program(frame: Any) -> bool:
-    """The standard library takes a whole environment only to pass it on to a program that it starts."""
-    return _is_standard_code(frame, "os", "_collections_abc", __name__)
-
-
-def _is_standard_code(frame: Any, *between: str) -> bool:
-    """Whether the standard library asks, other than by way of those modules."""
-    while frame is not None and frame.f_globals.get("__name__") in between:
+def _reader(frame: Any, *between: str) -> Any:
+    """The code that asks, by way of those modules."""
+    while _module_of(frame) in between:
         frame = frame.f_back
+    return frame
+
+
+def _module_of(frame: Any) -> str:
+    return "" if frame is None else frame.f_globals.get("__name__", "")
+
+
+def _is_standard(frame: Any) -> bool:
     file = "" if frame is None else frame.f_code.co_filename
     return file.startswith(_STANDARD + "/") and "-packages/" not in file
 
@@ -317,7 +328,7 @@ class Modules:
 
     def _import(self, name: str) -> None:
         own_path = sys.path[:]
-        sys.path[:] = [entry for entry in own_path if _is_standard(entry)] + self.packages
+        sys.path[:] = [entry for entry in own_path if _is_standard_entry(entry)] + self.packages
         _watch._path = list(sys.path)
         try:
             __import__(name)
@@ -362,7 +373,7 @@ class Modules:
         return _watch.written
 
 
-def _is_standard(entry: str) -> bool:
+def _is_standard_entry(entry: str) -> bool:
     name = os.path.basename(entry)
     return (entry.startswith(_STANDARD) and name not in _PACKAGES) or (
         name.startswith("python3") and name[-4:] == ".zip"
