@@ -151,7 +151,7 @@ awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
         co_return json_outcome(Json::object());
     }
     co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; it has start, abandon, deploy, create, describe, rename, delete, clear, "
-                                                                 "create_process, processes, kill_process, set_env, run, status, stack, listen, unlisten, listening, token_create, tokens, token_revoke, run_start, run_get, run_list, run_logs, run_result, run_cancel, run_forget, webhook_secret, upgrade and stop", method)));
+                                                                 "create_process, processes, kill_process, set_env, run, status, stack, listen, unlisten, listening, token_create, tokens, token_revoke, run_start, run_get, run_list, run_logs, run_result, run_cancel, run_forget, run_import, webhook_secret, upgrade and stop", method)));
 }
 
 // --- workers -------------------------------------------------------------------------------------------------------

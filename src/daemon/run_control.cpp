@@ -7,6 +7,7 @@
 #include "base/ids.h"
 #include "base/limits.h"
 #include "daemon/requests.h"
+#include "daemon/run_import.h"
 #include "store/checksum.h"
 
 namespace rh::daemon {
@@ -49,6 +50,8 @@ private:
 
 namespace {
 
+std::int64_t now_ms() { return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+
 Json seconds(std::int64_t ms) { return ms == 0 ? Json() : Json(static_cast<double>(ms) / 1000.0); }
 
 Json error_json(const Error& error) {
@@ -65,6 +68,8 @@ Json attempt_json(const store::AttemptRecord& attempt) {
     json["arguments_digest"] = attempt.arguments.empty() ? Json() : Json(attempt.arguments);
     json["error"] = Json();
     json["raised"] = Json();
+    json["origin"] = attempt.origin.empty() ? Json() : Json::parse(attempt.origin, nullptr, false);
+    json["silent_s"] = attempt.is_away() ? Json(static_cast<double>(std::max<std::int64_t>(0, now_ms() - attempt.heard_ms)) / 1000.0) : Json();
     if (attempt.ending.empty()) return json;
     const Outcome outcome = store::outcome_of(attempt);
     if (outcome.kind == Outcome::Kind::raised) {
@@ -141,7 +146,8 @@ awaitable<Outcome> RunControl::call(std::string method, Body body, Asker asker) 
     if (method == "run_cancel") co_return co_await cancel_run(*request, asker);
     if (method == "run_dispatch") co_return co_await dispatch(*request, asker);
     if (method == "run_forget") co_return co_await forget(*request, asker);
-    co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; of runs it has run_start, run_get, run_list, run_logs, run_result, run_dispatch, run_cancel and run_forget", method)));
+    if (method == "run_import") co_return co_await import_run(*request, std::move(body), asker);
+    co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; of runs it has run_start, run_get, run_list, run_logs, run_result, run_dispatch, run_cancel, run_forget and run_import", method)));
 }
 
 // --- starting --------------------------------------------------------------------------------------------------------
@@ -168,6 +174,11 @@ Result<store::Journal::Wanted> RunControl::wanted_in(const Json& request, const 
     // Without it nobody here could be sent for.
     if (!wanted.webhook.empty() && !services_.get_called(std::string(store::k_webhook_service)))
         return fail(Error(Code::unsupported, "webhooks are sent by a Python worker of this node's own, and there is none yet. Try: start one run with webhook= from Python").with("started", "no"));
+    RH_TRY(wanted.store, field<std::string>(request, "store", std::string()));
+    if (wanted.store.size() > limits::k_webhook_bytes_max)
+        return fail(Error(Code::bad_arguments, fmt::format("the place of a run store has at most {} bytes, not {}", limits::k_webhook_bytes_max, wanted.store.size())).with("started", "no"));
+    if (!wanted.store.empty() && !services_.get_called(std::string(store::k_store_service)))
+        return fail(Error(Code::unsupported, "runs are kept in stores by a Python worker of this node's own, and there is none yet. Try: start one run with run_store= from Python").with("started", "no"));
     wanted.keep_s = static_cast<std::int64_t>(keep_s);
     wanted.keep_bytes = static_cast<std::int64_t>(keep_bytes);
     wanted.principal = asker.principal.name;
@@ -343,6 +354,8 @@ awaitable<Outcome> RunControl::logs(const Json& request, Asker asker) {
 awaitable<Outcome> RunControl::result(const Json& request, Asker asker) {
     const auto wait = field<bool>(request, "wait", true);
     if (!wait) co_return Outcome::failed(wait.error());
+    const auto kept = field<bool>(request, "kept", true);
+    if (!kept) co_return Outcome::failed(kept.error());
     const auto output = field<bool>(request, "output", false);
     if (!output) co_return Outcome::failed(output.error());
     const auto offset = amount(request, "offset", 0, std::uint64_t{1} << 60);
@@ -354,7 +367,31 @@ awaitable<Outcome> RunControl::result(const Json& request, Asker asker) {
     const Output shown = *output ? Output::beside : Output::none;
     const Result<void> looked = co_await look_on(*found, asker, true, shown, cursor);
     if (!looked) co_return Outcome::failed(looked.error());
+    if (*kept) {
+        std::optional<Outcome> why = co_await not_kept(*found, asker, *wait);
+        if (why) co_return std::move(*why);
+    }
     co_return co_await outcome_of(*found);
+}
+
+awaitable<std::optional<Outcome>> RunControl::not_kept(const Found& found, Asker asker, bool wait) {
+    const store::RunRecord& run = found.history.run;
+    if (run.store.empty() || !found.attempt.origin.empty() || found.attempt.number != found.history.attempts.back().number) co_return std::nullopt;
+    // The one that keeps it, or where that has failed another attempt of it.
+    store::Journal::Wanted wanted = store::keeping_of(run, found.attempt.number);
+    Principal principal = follower_of(run);
+    const Result<store::Journal::Begun> keeping = co_await runs_.begin(std::move(wanted), std::move(principal));
+    if (!keeping) co_return Outcome::failed(keeping.error());
+    Found keeper;
+    keeper.history.run = keeping->run;
+    keeper.attempt = keeping->attempt;
+    if (!wait && running(keeper) != nullptr) co_return Outcome::failed(not_over(keeper.history.run, keeper.attempt.number));
+    store::LogCursor cursor;
+    const Result<void> looked = co_await look_on(keeper, asker, true, Output::none, cursor);
+    if (!looked) co_return Outcome::failed(looked.error());
+    Outcome outcome = co_await outcome_of(std::move(keeper));
+    if (outcome.kind == Outcome::Kind::returned) co_return std::nullopt;
+    co_return outcome;
 }
 
 // As the call itself would have ended, with what tells which run that was.
@@ -368,6 +405,7 @@ awaitable<Outcome> RunControl::outcome_of(Found found) {
         for (const store::AttemptRecord& attempt : now->attempts) {
             if (attempt.number == found.attempt.number && now->run.id == found.history.run.id) found.attempt = attempt;
         }
+        if (found.attempt.is_away()) co_return Outcome::failed(store::away_error(found.history.run, found.attempt));
         if (!store::is_over(found.attempt.state)) co_return Outcome::failed(not_over(found.history.run, found.attempt.number));
     }
     Result<Outcome> outcome = co_await runs_.ask<Outcome>([&](store::Journal& journal, auto done) { journal.read_result(found.history.run.id, found.attempt, std::move(done)); });
@@ -396,7 +434,7 @@ Json RunControl::description_of(const store::RunHistory& history) const {
         if (live->not_stored) attempts.back()["error"] = error_json(*live->not_stored);
     }
     Json json{{"name", run.name}, {"service", run.service}, {"method", run.method}, {"principal", run.principal}, {"created_s", seconds(run.created_ms)},
-              {"keep_s", run.keep_s}, {"keep_bytes", run.keep_bytes}, {"webhook", run.webhook.empty() ? Json() : Json(run.webhook)}, {"attempt", history.attempts.back().number}};
+              {"keep_s", run.keep_s}, {"keep_bytes", run.keep_bytes}, {"webhook", run.webhook.empty() ? Json() : Json(run.webhook)}, {"store", run.store.empty() ? Json() : Json(run.store)}, {"attempt", history.attempts.back().number}};
     json["state"] = attempts.back()["state"];
     json["attempts"] = std::move(attempts);
     return json;
@@ -425,6 +463,15 @@ awaitable<Outcome> RunControl::dispatch(const Json& request, Asker asker) {
         for (const ByteView part : each->parts()) body.add(part);
     }
     co_return Outcome::returned(std::move(body));
+}
+
+awaitable<Outcome> RunControl::import_run(const Json& request, Body body, Asker asker) {
+    if (const auto may = asker.principal.may(Scope::deploy, "to import a run"); !may) co_return Outcome::failed(may.error());
+    Result<store::Journal::Imported> imported = imported_in(request, std::move(body), asker.principal);
+    if (!imported) co_return Outcome::failed(imported.error());
+    const auto stands = co_await runs_.ask<store::AttemptRecord>([&](store::Journal& journal, auto done) { journal.import(std::move(*imported), std::move(done)); });
+    if (!stands) co_return Outcome::failed(stands.error());
+    co_return json_outcome(attempt_json(*stands));
 }
 
 awaitable<Outcome> RunControl::list(const Json& request, Asker asker) {

@@ -43,6 +43,7 @@ private:
     net::asio::awaitable<Outcome> result(const Json& request, Asker asker);
     net::asio::awaitable<Outcome> cancel_run(const Json& request, Asker asker);
     net::asio::awaitable<Outcome> forget(const Json& request, Asker asker);
+    net::asio::awaitable<Outcome> import_run(const Json& request, Body body, Asker asker);
 
     Result<store::Journal::Wanted> wanted_in(const Json& request, const Body& body, const Asker& asker) const;
     // By "name" and "attempt", where whoever asks may know of it.
@@ -54,6 +55,8 @@ private:
     net::asio::awaitable<Result<void>> look_on(const Found& found, Asker asker, bool wait, Output output, store::LogCursor& cursor);
     net::asio::awaitable<Result<bool>> send_output(const Found& found, Asker asker, Onlooker& onlooker, store::LogCursor& cursor);
     net::asio::awaitable<Outcome> outcome_of(Found found);
+    // Until that attempt's end is in its store; why it is not.
+    net::asio::awaitable<std::optional<Outcome>> not_kept(const Found& found, Asker asker, bool wait);
     Json description_of(const store::RunHistory& history) const;
 
     net::asio::any_io_executor executor_;

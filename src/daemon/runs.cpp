@@ -32,6 +32,8 @@ std::uint64_t whole_bytes(const Body& body) {
 
 }  // namespace
 
+Principal follower_of(const store::RunRecord& run) { return {run.principal, Scope::admin, {}}; }
+
 Runs::Runs(const net::asio::any_io_executor& executor, const std::string& state_folder, net::TaskGroup& tasks, MakeCalls make_calls)
     : executor_(executor),
       tasks_(tasks),
@@ -59,6 +61,7 @@ awaitable<Result<store::Journal::Begun>> Runs::begin(store::Journal::Wanted want
     // It is opened where the journal tells of it rather than by whoever asked, who may be gone by then.
     journal_.begin(std::move(wanted), [this, answer, arguments, principal = std::move(principal)](Result<store::Journal::Begun> begun) {
         if (begun) run(*begun, std::move(*arguments), principal);
+        if (begun && begun->keeping) run(*begun->keeping);
         answer->result = std::move(begun);
         answer->arrived.set();
     });
@@ -80,8 +83,7 @@ awaitable<void> Runs::take_over(bool node_is_new) {
         const auto attempt = std::make_shared<RunningAttempt>(executor_, std::move(each.run), each.attempt);
         attempt->logged_bytes = attempt->printed_bytes = each.log.offset;
         spdlog::info("attempt {} of the run {} goes on", attempt->number, attempt->run.name);
-        // Whoever asked for it was allowed to when it was acknowledged.
-        add(attempt, Principal{attempt->run.principal, Scope::admin, {}});
+        add(attempt, follower_of(attempt->run));
         attempt->call = attempt->calls->resume(static_cast<std::uint64_t>(attempt->number), each.log.place, [raw = attempt.get()] { raw->bell.set(); });
         attempt->state = RunState::running;
         tasks_.spawn(drive(attempt));
@@ -95,6 +97,10 @@ void Runs::run(const store::Journal::Begun& begun, Body arguments, Principal pri
     add(attempt, std::move(principal));
     open(*attempt);
     tasks_.spawn(drive(attempt));
+}
+
+void Runs::run(store::Journal::Following& following) {
+    run(following.begun, std::move(following.arguments), follower_of(following.begun.run));
 }
 
 void Runs::add(const std::shared_ptr<RunningAttempt>& attempt, Principal principal) {
@@ -226,8 +232,7 @@ awaitable<void> Runs::store_end(std::shared_ptr<RunningAttempt> attempt, Outcome
             journal.end(attempt->run.name, attempt->number, state, kept, attempt->logged_bytes, std::move(done));
         });
         if (stored) {
-            // Whoever asked for it was allowed to when the run was acknowledged.
-            if (stored->delivery) run(*stored->delivery, std::move(*stored->arguments), Principal{attempt->run.principal, Scope::admin, {}});
+            if (stored->delivery) run(*stored->delivery);
             break;
         }
         spdlog::error("the end of the run {} could not be stored: {}", attempt->run.name, stored.error().message);

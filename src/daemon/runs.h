@@ -58,6 +58,9 @@ private:
     const bool kill_;
 };
 
+// Who calls for what that run goes on with, or what follows from it: whoever asked was allowed to when it was acknowledged.
+Principal follower_of(const store::RunRecord& run);
+
 class Runs {
 public:
     using MakeCalls = std::function<std::unique_ptr<Calls>(Principal, std::string session, std::uint64_t stream)>;
@@ -95,6 +98,7 @@ public:
 private:
     // Runs what the journal has made.
     void run(const store::Journal::Begun& begun, Body arguments, Principal principal);
+    void run(store::Journal::Following& following);
     void add(const std::shared_ptr<RunningAttempt>& attempt, Principal principal);
     void open(RunningAttempt& attempt);
     net::asio::awaitable<void> drive(std::shared_ptr<RunningAttempt> attempt);

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
 #include "base/ids.h"
 #include "base/limits.h"
+#include "store/checksum.h"
 #include "store/schema_runs.sql.h"
 
 namespace rh::store {
@@ -25,6 +27,22 @@ Error full(std::size_t waiting) {
     return Error(Code::limit_exceeded, fmt::format("{} requests wait for this node's journal of runs, the most that may: try again in a moment", waiting)).with("started", "no");
 }
 
+// A run of the node's own beside another, which is kept as long.
+Journal::Wanted following(const RunRecord& run, std::string name, std::string_view service, nlohmann::json named) {
+    Journal::Wanted wanted;
+    wanted.name = std::move(name);
+    wanted.service = service;
+    wanted.method = "call";
+    wanted.principal = run.principal;
+    wanted.keep_s = run.keep_s;
+    wanted.keep_bytes = run.keep_bytes;
+    const nlohmann::json arguments{{"kwargs", std::move(named)}};
+    // What user code raised need not be UTF-8.
+    const std::string text = arguments.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    wanted.arguments = Body::one(Encoding::json, as_byte_view(text));
+    return wanted;
+}
+
 // What a webhook is told, as a run that calls the service for it.
 Journal::Wanted delivery_of(const RunRecord& run, const AttemptRecord& attempt) {
     nlohmann::json payload{{"run", run.name}, {"service", run.service}, {"method", run.method}, {"attempt", attempt.number}, {"state", run_state_name(attempt.state)},
@@ -32,21 +50,17 @@ Journal::Wanted delivery_of(const RunRecord& run, const AttemptRecord& attempt) 
     const Outcome outcome = outcome_of(attempt);
     if (outcome.kind == Outcome::Kind::failed) payload["error"] = {{"type", code_type(outcome.error.code)}, {"message", outcome.error.message}};
     if (outcome.kind == Outcome::Kind::raised) payload["raised"] = {{"type", outcome.raised.type}, {"message", outcome.raised.message}};
-    Journal::Wanted delivery;
-    delivery.name = fmt::format("{}.webhook-{}", run.name, attempt.number);
-    delivery.service = k_webhook_service;
-    delivery.method = "call";
-    delivery.principal = run.principal;
+    Journal::Wanted delivery = following(run, fmt::format("{}.webhook-{}", run.name, attempt.number), k_webhook_service, {{"url", run.webhook}, {"payload", std::move(payload)}});
     delivery.shown = run.webhook;
-    delivery.keep_s = run.keep_s;
-    delivery.keep_bytes = run.keep_bytes;
     delivery.replace = true;
-    const nlohmann::json named{{"url", run.webhook}, {"payload", std::move(payload)}};
-    const nlohmann::json arguments{{"kwargs", named}};
-    // What user code raised need not be UTF-8.
-    const std::string text = arguments.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-    delivery.arguments = Body::one(Encoding::json, as_byte_view(text));
     return delivery;
+}
+
+// Why another cluster may tell nothing of that attempt, which has not ended.
+Error away_or_here(const RunRecord& run, const AttemptRecord& attempt) {
+    if (attempt.is_away()) return away_error(run, attempt);
+    return Error(Code::run_conflict, fmt::format("attempt {} of the run \"{}\" runs on this cluster itself", attempt.number, run.name))
+        .with("run", run.name).with("attempt", std::to_string(attempt.number)).with("differs", "another cluster").with("started", "no");
 }
 
 // What stands in the way of taking that attempt for what is asked for, if anything does.
@@ -75,6 +89,22 @@ Result<void> check_same(const RunRecord& run, const AttemptRecord& last, const J
 }
 
 }  // namespace
+
+Journal::Wanted keeping_of(const RunRecord& run, std::int64_t number) {
+    Journal::Wanted keeping = following(run, fmt::format("{}.store-{}", run.name, number), k_store_service, {{"step", "keep"}, {"store", run.store}, {"name", run.name}, {"attempt", number}});
+    keeping.shown = run.store;
+    // One attempt is kept in one store.
+    keeping.digest = "store:" + digest_of(run.store);
+    return keeping;
+}
+
+Error away_error(const RunRecord& run, const AttemptRecord& attempt) {
+    const nlohmann::json origin = nlohmann::json::parse(attempt.origin, nullptr, false);
+    const std::string cluster = origin.is_object() && origin.contains("cluster") && origin["cluster"].is_string() ? origin["cluster"].get<std::string>() : "?";
+    return Error(Code::run_conflict, fmt::format("attempt {0} of the run \"{1}\" runs on the cluster \"{2}\", which this one only keeps it for. Try: rh.compute(\"{2}\").get_run(\"{1}\") where that is known",
+                                                 attempt.number, run.name, cluster))
+        .with("run", run.name).with("attempt", std::to_string(attempt.number)).with("differs", "another cluster").with("old", cluster).with("started", "no");
+}
 
 Journal::Journal(std::string state_folder, Post post, std::size_t queue_max)
     : path_(state_folder + "/runs.db"), folder_(state_folder + "/runs"), post_(std::move(post)), queue_max_(queue_max), pruned_at_(Clock::now() - limits::k_journal_prune_pause) {}
@@ -148,6 +178,7 @@ Result<Journal::Begun> Journal::begin_now(const RunRecords& records, const Wante
     std::int64_t number = 1;
     if (known) {
         AttemptRecord& last = known->attempts.back();
+        if (last.is_away()) return fail(away_error(known->run, last));
         begun.code_compared = !last.code.empty() && !wanted.code.empty();
         begun.arguments_compared = !last.arguments.empty() && !wanted.digest.empty();
         if (!wanted.replace) RH_TRY_VOID(check_same(known->run, last, wanted));
@@ -157,6 +188,12 @@ Result<Journal::Begun> Journal::begin_now(const RunRecords& records, const Wante
         if (stands) {
             begun.how = is_over(last.state) ? Begun::How::stored : wanted.replace ? Begun::How::busy : Begun::How::attached;
             begun.attempt = std::move(last);
+            // Whoever asks for it to be kept sees to that, also where somebody else began it or an earlier try has failed.
+            // What came from a store is there.
+            if (wanted.store.empty() || begun.how == Begun::How::busy || !begun.attempt.origin.empty()) return begun;
+            begun.run.store = wanted.store;
+            RH_TRY_VOID(records.put(begun.run));
+            RH_TRY(begun.keeping, follow_now(records, keeping_of(begun.run, begun.attempt.number)));
             return begun;
         }
     }
@@ -166,6 +203,7 @@ Result<Journal::Begun> Journal::begin_now(const RunRecords& records, const Wante
     begun.run.keep_s = wanted.keep_s;
     begun.run.keep_bytes = wanted.keep_bytes;
     begun.run.webhook = wanted.webhook;
+    begun.run.store = wanted.store;
     if (!known) {
         begun.run.id = random_hex(k_session_id_bytes);
         begun.run.created_ms = now_ms();
@@ -183,7 +221,66 @@ Result<Journal::Begun> Journal::begin_now(const RunRecords& records, const Wante
     RH_TRY_VOID(records.put(begun.run.id, begun.attempt));
     RH_TRY_VOID(records.put_body(begun.run.id, number, BodyKind::arguments, wanted.arguments));
     if (!wanted.program.part_bytes.empty()) RH_TRY_VOID(records.put_body(begun.run.id, number, BodyKind::code, wanted.program));
+    if (wanted.store.empty()) return begun;
+    RH_TRY(begun.keeping, follow_now(records, keeping_of(begun.run, number)));
     return begun;
+}
+
+Result<std::shared_ptr<Journal::Following>> Journal::follow_now(const RunRecords& records, Wanted wanted) const {
+    auto following = std::make_shared<Following>();
+    RH_TRY(following->begun, begin_now(records, wanted));
+    following->arguments = std::move(wanted.arguments);
+    return following;
+}
+
+void Journal::import(Imported imported, Done<AttemptRecord> done) {
+    auto kept = std::make_shared<Imported>(std::move(imported));
+    ask<AttemptRecord>(false, [this, kept](const RunRecords& records) { return import_now(records, *kept); }, std::move(done));
+}
+
+Result<AttemptRecord> Journal::import_now(const RunRecords& records, const Imported& imported) const {
+    RH_TRY(std::optional<RunHistory> known, records.history(imported.run.name));
+    RunRecord run = known ? known->run : imported.run;
+    if (!known) {
+        run.id = random_hex(k_session_id_bytes);
+        RH_TRY_VOID(records.put(run));
+    }
+    AttemptRecord stands;
+    for (const AttemptRecord& told : imported.attempts) {
+        stands = told;
+        const bool is_last = &told == &imported.attempts.back();
+        if (known && told.number <= known->attempts.back().number) {
+            const auto there = std::find_if(known->attempts.begin(), known->attempts.end(), [&](const AttemptRecord& each) { return each.number == told.number; });
+            if (there == known->attempts.end() || !is_last) continue;  // or forgotten since
+            const bool is_told_lost = told.state == RunState::lost;
+            if (there->is_away() ? there->origin != told.origin && !is_told_lost : !is_over(there->state)) return fail(away_or_here(run, *there));
+            if (is_over(there->state)) return *there;
+            stands.stored_bytes = there->stored_bytes;
+        } else if (known && !is_over(known->attempts.back().state)) {
+            return fail(away_or_here(run, known->attempts.back()));
+        }
+        stands.heard_ms = now_ms();
+        if (is_last) RH_TRY_VOID(import_content(records, run, imported, stands));
+        RH_TRY_VOID(records.put(run.id, stands));
+    }
+    return stands;
+}
+
+Result<void> Journal::import_content(const RunRecords& records, const RunRecord& run, const Imported& imported, AttemptRecord& attempt) const {
+    for (const auto& [kind, body] : imported.bodies) {
+        RH_TRY_VOID(records.put_body(run.id, attempt.number, kind, body));
+        attempt.stored_bytes += static_cast<std::int64_t>(body.bytes.size());
+    }
+    if (imported.output.empty()) return {};
+    const std::string path = run_log_path(folder_, run.id, attempt.number);
+    // This may be done twice, and a file is no part of the transaction.
+    ::unlink(path.c_str());
+    const RunLog log(path);
+    for (const LogPiece& piece : imported.output) {
+        RH_TRY_VOID(log.append(piece.channel, piece.offset, piece.text, OutputPlace(), limits::k_run_log_bytes_kept));
+        attempt.stored_bytes += static_cast<std::int64_t>(piece.text.size());
+    }
+    return log.sync();
 }
 
 Error Journal::unknown(const RunRecords& records, std::string_view name) const {
@@ -294,9 +391,7 @@ void Journal::end(std::string name, std::int64_t number, RunState state, std::sh
         RH_TRY_VOID(records.put(known->run.id, attempt));
         Ended ended;
         if (known->run.webhook.empty()) return ended;
-        Wanted delivery = delivery_of(known->run, attempt);
-        RH_TRY(ended.delivery, begin_now(records, delivery));
-        ended.arguments = std::make_shared<Body>(std::move(delivery.arguments));
+        RH_TRY(ended.delivery, follow_now(records, delivery_of(known->run, attempt)));
         return ended;
     }, std::move(done));
 }

@@ -18,6 +18,8 @@ namespace rh::store {
 
 // The service whose runs tell webhooks; a Python worker of the node's own serves it (python/roundhouse/_webhooks.py).
 inline constexpr std::string_view k_webhook_service = "roundhouse-webhooks";
+// The service whose runs keep others in their stores (python/roundhouse/_run_keeping.py).
+inline constexpr std::string_view k_store_service = "roundhouse-run-stores";
 
 class Journal {
 public:
@@ -41,9 +43,11 @@ public:
         std::int64_t deadline_ms = 0;
         bool kill = false;
         std::string webhook;
+        std::string store;
         Body program;  // with what its service was deployed; none: it cannot be replayed
         Body arguments;
     };
+    struct Following;
     struct Begun {
         enum class How {
             made,      // a new attempt, queued: whoever asked is to run it
@@ -56,11 +60,23 @@ public:
         AttemptRecord attempt;
         bool code_compared = false;
         bool arguments_compared = false;
+        std::shared_ptr<Following> keeping;  // the run that keeps it in its store; may be attached or stored itself
     };
-    // The run that tells a webhook of another's end; its arguments are not in it.
+    // A run of the node's own that follows from another; whoever asked is to run it as well. Shared only because it is large.
+    struct Following {
+        Begun begun;
+        Body arguments;
+    };
     struct Ended {
-        std::optional<Begun> delivery;
-        std::shared_ptr<Body> arguments;
+        std::shared_ptr<Following> delivery;  // the run that tells its webhook; may be null
+    };
+    // What another cluster tells of a run. Only the bodies and the output of its last attempt are there, or none.
+    struct Imported {
+        RunRecord run;  // without an id
+        std::vector<AttemptRecord> attempts;  // in their order, each with an origin
+        std::vector<std::pair<BodyKind, BodyView>> bodies;
+        std::vector<LogPiece> output;
+        Body from;  // has the bodies' bytes
     };
     // An attempt that a daemon before this one was running.
     struct Unfinished {
@@ -101,6 +117,9 @@ public:
     };
     void read_dispatch(std::string run_id, std::int64_t number, Done<Dispatch> done);
     void read_log(std::string run_id, std::int64_t number, LogCursor from, std::uint64_t bytes_max, Done<LogRead> done);
+    // Takes it over as far as it is new: what has ended here stays as it is. Tells how the last attempt then stands;
+    // Code::run_conflict where that is another cluster's, or this node's own.
+    void import(Imported imported, Done<AttemptRecord> done);
     // A damaged one as well; Code::not_found where there is none. Not while it runs, which is for the caller to see to.
     void forget(std::string name, Done<bool> done);
     // What the thread also does by itself, now and then.
@@ -124,6 +143,9 @@ private:
     template <class T>
     void ask(bool always, std::function<Result<T>(const RunRecords&)> work, Done<T> done);
     Result<Begun> begin_now(const RunRecords& records, const Wanted& wanted) const;
+    Result<std::shared_ptr<Following>> follow_now(const RunRecords& records, Wanted wanted) const;
+    Result<AttemptRecord> import_now(const RunRecords& records, const Imported& imported) const;
+    Result<void> import_content(const RunRecords& records, const RunRecord& run, const Imported& imported, AttemptRecord& attempt) const;
     Error unknown(const RunRecords& records, std::string_view name) const;
 
     void work();
@@ -150,5 +172,10 @@ private:
 
     std::thread thread_;
 };
+
+// The run that keeps an attempt of another in its store: "NAME.store-NUMBER".
+Journal::Wanted keeping_of(const RunRecord& run, std::int64_t number);
+// What whoever needs an attempt is told that runs on another cluster.
+Error away_error(const RunRecord& run, const AttemptRecord& attempt);
 
 }  // namespace rh::store

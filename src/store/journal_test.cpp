@@ -233,9 +233,9 @@ TEST_F(JournalTest, AnEndAndTheRunThatTellsItsWebhookAreStoredTogether) {
     const auto ended = end("nightly", 1, RunState::failed, Outcome::failed(Error(Code::out_of_memory, "it was too large")));
     ASSERT_TRUE(ended);
     ASSERT_TRUE(ended->delivery);
-    EXPECT_EQ(ended->delivery->run.name, "nightly.webhook-1");
-    EXPECT_EQ(ended->delivery->run.service, k_webhook_service);
-    const auto arguments = nlohmann::json::parse(as_text(ended->arguments->bytes.view()));
+    EXPECT_EQ(ended->delivery->begun.run.name, "nightly.webhook-1");
+    EXPECT_EQ(ended->delivery->begun.run.service, k_webhook_service);
+    const auto arguments = nlohmann::json::parse(as_text(ended->delivery->arguments.bytes.view()));
     EXPECT_EQ(arguments["kwargs"]["url"], "https://example.com/done");
     EXPECT_EQ(arguments["kwargs"]["payload"]["state"], "failed");
     EXPECT_EQ(arguments["kwargs"]["payload"]["error"]["type"], "OutOfMemory");
@@ -331,6 +331,81 @@ TEST_F(JournalTest, AFlippedBitIsFoundAndTheRestIsReadable) {
     EXPECT_EQ(std::count_if(listed->begin(), listed->end(), [](const auto& each) { return each.history.has_value(); }), 3);
     EXPECT_TRUE(ask<bool>([&](auto done) { journal_->forget("run", std::move(done)); }));
     EXPECT_EQ(begin(wanted("run"))->how, How::made);
+}
+
+TEST_F(JournalTest, ARunWithAStoreIsKeptByAnother) {
+    Journal::Wanted stored = wanted("kept");
+    stored.store = "/shared/runs";
+    const auto begun = begin(std::move(stored));
+    ASSERT_TRUE(begun && begun->keeping);
+    EXPECT_EQ(begun->keeping->begun.run.name, "kept.store-1");
+    EXPECT_EQ(begun->keeping->begun.how, How::made);
+    EXPECT_EQ(as_text(begun->keeping->arguments.bytes.view()), R"({"kwargs":{"attempt":1,"name":"kept","step":"keep","store":"/shared/runs"}})");
+    ASSERT_TRUE(end("kept", 1, RunState::succeeded, value("v")));
+    // Where that has failed, whoever asks again has it done again.
+    ASSERT_TRUE(end("kept.store-1", 1, RunState::failed, Outcome::failed(Error(Code::io, "no room"))));
+    stored = wanted("kept");
+    stored.store = "/shared/runs";
+    const auto again = begin(std::move(stored));
+    ASSERT_TRUE(again && again->keeping);
+    EXPECT_EQ(again->how, How::stored);
+    EXPECT_EQ(again->keeping->begun.how, How::made);
+    EXPECT_EQ(again->keeping->begun.attempt.number, 2);
+    // One attempt is kept in one place.
+    stored = wanted("kept");
+    stored.store = "/elsewhere";
+    EXPECT_EQ(begin(std::move(stored)).error().code, Code::run_conflict);
+    // Nobody who asks without a store changes that, and what never was asked to be kept is not.
+    EXPECT_FALSE(begin(wanted("kept"))->keeping);
+    EXPECT_EQ(look_up("kept")->run.store, "/shared/runs");
+}
+
+TEST_F(JournalTest, WhatAnotherClusterTellsIsTakenOver) {
+    const auto told = [&](std::int64_t number, RunState state, const std::string& origin, std::string_view result = {}) {
+        Journal::Imported imported;
+        imported.run.name = "away";
+        imported.run.service = "fit";
+        imported.run.method = "call";
+        AttemptRecord attempt;
+        attempt.number = number;
+        attempt.state = state;
+        attempt.origin = origin;
+        imported.attempts.push_back(attempt);
+        imported.from = Body::one(Encoding::pickle, as_byte_view(result));
+        if (!result.empty()) {
+            imported.bodies.emplace_back(BodyKind::result, BodyView{Encoding::pickle, imported.from.part_bytes, imported.from.bytes.view()});
+            imported.output.push_back({7, Channel::err, "printed"});
+        }
+        return ask<AttemptRecord>([&](auto done) { journal_->import(std::move(imported), std::move(done)); });
+    };
+    ASSERT_TRUE(told(1, RunState::running, "A"));
+    // While it runs there it is nobody else's: not to run here, not to be claimed, and not lost with this node.
+    EXPECT_EQ(begin(wanted("away")).error().code, Code::run_conflict);
+    EXPECT_EQ(told(1, RunState::running, "B").error().code, Code::run_conflict);
+    EXPECT_EQ(told(2, RunState::running, "B").error().code, Code::run_conflict);
+    reopen();
+    EXPECT_TRUE(take_over(true).empty());
+    EXPECT_TRUE(look_up("away")->attempts.back().is_away());
+    EXPECT_EQ(told(1, RunState::succeeded, "A", "the value")->state, RunState::succeeded);
+    EXPECT_EQ(as_text(result_of("away")->body.bytes.view()), "the value");
+    const auto history = look_up("away");
+    const auto log = ask<LogRead>([&](auto done) { journal_->read_log(history->run.id, 1, {}, 100, std::move(done)); });
+    ASSERT_TRUE(log && log->pieces.size() == 1);
+    EXPECT_EQ(log->pieces.front().text, "printed");
+    EXPECT_EQ(log->next.offset, 14U);
+    // It has one end, whoever tells of another; here it is a run like any.
+    EXPECT_EQ(told(1, RunState::lost, "A")->state, RunState::succeeded);
+    Journal::Wanted same = wanted("away");
+    same.store = "/shared/runs";
+    const auto found = begin(std::move(same));
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->how, How::stored);
+    EXPECT_FALSE(found->keeping);
+    // What runs here is not another cluster's to tell of.
+    Journal::Wanted anew = wanted("away");
+    anew.replace = true;
+    ASSERT_EQ(begin(std::move(anew))->attempt.number, 2);
+    EXPECT_EQ(told(2, RunState::lost, "A").error().code, Code::run_conflict);
 }
 
 TEST_F(JournalTest, OldOnesAndLargeOnesGo) {

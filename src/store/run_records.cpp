@@ -23,13 +23,13 @@ Error damaged(std::string_view what) {
 }
 
 std::int64_t sum_of(const RunRecord& run) {
-    return RecordSum().add(run.name).add(run.id).add(run.service).add(run.method).add(run.principal).add(run.created_ms).add(run.keep_s).add(run.keep_bytes).add(run.webhook).value();
+    return RecordSum().add(run.name).add(run.id).add(run.service).add(run.method).add(run.principal).add(run.created_ms).add(run.keep_s).add(run.keep_bytes).add(run.webhook).add(run.store).value();
 }
 
 std::int64_t sum_of(std::string_view run_id, const AttemptRecord& attempt) {
     RecordSum sum;
     sum.add(run_id).add(attempt.number).add(static_cast<std::int64_t>(attempt.state)).add(attempt.queued_ms).add(attempt.started_ms).add(attempt.ended_ms);
-    return sum.add(attempt.code).add(attempt.arguments).add(attempt.shown).add(attempt.ending).add(attempt.stored_bytes).add(attempt.deadline_ms).add(std::int64_t{attempt.kill}).value();
+    return sum.add(attempt.code).add(attempt.arguments).add(attempt.shown).add(attempt.ending).add(attempt.stored_bytes).add(attempt.deadline_ms).add(std::int64_t{attempt.kill}).add(attempt.origin).add(attempt.heard_ms).value();
 }
 
 std::string body_file(std::string_view run_id, std::int64_t number, BodyKind kind) {
@@ -134,23 +134,23 @@ std::string run_log_path(const std::string& folder, std::string_view run_id, std
 // --- reading ---------------------------------------------------------------------------------------------------------
 
 Result<std::optional<RunRecord>> RunRecords::run(std::string_view name) const {
-    RH_TRY(Statement row, database_.prepare("SELECT name, id, service, method, principal, created_ms, keep_s, keep_bytes, webhook, checksum FROM runs WHERE name = ?"));
+    RH_TRY(Statement row, database_.prepare("SELECT name, id, service, method, principal, created_ms, keep_s, keep_bytes, webhook, store, checksum FROM runs WHERE name = ?"));
     RH_TRY(const bool found, row.bind(1, name).step());
     if (!found) return std::optional<RunRecord>();
-    RunRecord run{row.text(0), row.text(1), row.text(2), row.text(3), row.text(4), row.number(5), row.number(6), row.number(7), row.text(8)};
-    if (sum_of(run) != row.number(9)) return fail(damaged(fmt::format("the run \"{:.128}\"", name)).with("run", std::string(name)));
+    RunRecord run{row.text(0), row.text(1), row.text(2), row.text(3), row.text(4), row.number(5), row.number(6), row.number(7), row.text(8), row.text(9)};
+    if (sum_of(run) != row.number(10)) return fail(damaged(fmt::format("the run \"{:.128}\"", name)).with("run", std::string(name)));
     return std::optional(std::move(run));
 }
 
 Result<std::vector<AttemptRecord>> RunRecords::attempts(const RunRecord& run) const {
     std::vector<AttemptRecord> all;
-    RH_TRY(Statement row, database_.prepare("SELECT number, state, queued_ms, started_ms, ended_ms, code, arguments, shown, ending, stored_bytes, deadline_ms, kill, checksum FROM attempts WHERE run = ? ORDER BY number"));
+    RH_TRY(Statement row, database_.prepare("SELECT number, state, queued_ms, started_ms, ended_ms, code, arguments, shown, ending, stored_bytes, deadline_ms, kill, origin, heard_ms, checksum FROM attempts WHERE run = ? ORDER BY number"));
     row.bind(1, run.id);
     for (;;) {
         RH_TRY(const bool more, row.step());
         if (!more) return all;
-        AttemptRecord attempt{row.number(0), static_cast<RunState>(row.number(1)), row.number(2), row.number(3), row.number(4), row.text(5), row.text(6), row.text(7), row.text(8), row.number(9), row.number(10), row.number(11) != 0};
-        if (sum_of(run.id, attempt) != row.number(12))
+        AttemptRecord attempt{row.number(0), static_cast<RunState>(row.number(1)), row.number(2), row.number(3), row.number(4), row.text(5), row.text(6), row.text(7), row.text(8), row.number(9), row.number(10), row.number(11) != 0, row.text(12), row.number(13)};
+        if (sum_of(run.id, attempt) != row.number(14))
             return fail(damaged(fmt::format("attempt {} of the run \"{}\"", attempt.number, run.name)).with("run", run.name).with("attempt", std::to_string(attempt.number)));
         all.push_back(std::move(attempt));
     }
@@ -207,23 +207,23 @@ Result<Body> RunRecords::body(std::string_view run_id, std::int64_t number, Body
 // --- writing ---------------------------------------------------------------------------------------------------------
 
 Result<void> RunRecords::put(const RunRecord& run) const {
-    RH_TRY(Statement row, database_.prepare("INSERT OR REPLACE INTO runs (name, id, service, method, principal, created_ms, keep_s, keep_bytes, webhook, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+    RH_TRY(Statement row, database_.prepare("INSERT OR REPLACE INTO runs (name, id, service, method, principal, created_ms, keep_s, keep_bytes, webhook, store, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     row.bind(1, run.name).bind(2, run.id).bind(3, run.service).bind(4, run.method).bind(5, run.principal).bind(6, run.created_ms);
-    RH_TRY_VOID(row.bind(7, run.keep_s).bind(8, run.keep_bytes).bind(9, run.webhook).bind(10, sum_of(run)).step());
+    RH_TRY_VOID(row.bind(7, run.keep_s).bind(8, run.keep_bytes).bind(9, run.webhook).bind(10, run.store).bind(11, sum_of(run)).step());
     return {};
 }
 
 Result<void> RunRecords::put(std::string_view run_id, const AttemptRecord& attempt) const {
-    RH_TRY(Statement row, database_.prepare("INSERT OR REPLACE INTO attempts (run, number, state, queued_ms, started_ms, ended_ms, code, arguments, shown, ending, stored_bytes, deadline_ms, kill, checksum) "
-                                            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+    RH_TRY(Statement row, database_.prepare("INSERT OR REPLACE INTO attempts (run, number, state, queued_ms, started_ms, ended_ms, code, arguments, shown, ending, stored_bytes, deadline_ms, kill, origin, heard_ms, checksum) "
+                                            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     row.bind(1, run_id).bind(2, attempt.number).bind(3, static_cast<std::int64_t>(attempt.state)).bind(4, attempt.queued_ms).bind(5, attempt.started_ms).bind(6, attempt.ended_ms);
     row.bind(7, attempt.code).bind(8, attempt.arguments).bind(9, attempt.shown).bind(10, attempt.ending).bind(11, attempt.stored_bytes).bind(12, attempt.deadline_ms).bind(13, std::int64_t{attempt.kill});
-    RH_TRY_VOID(row.bind(14, sum_of(run_id, attempt)).step());
+    RH_TRY_VOID(row.bind(14, attempt.origin).bind(15, attempt.heard_ms).bind(16, sum_of(run_id, attempt)).step());
     return {};
 }
 
-Result<void> RunRecords::put_body(std::string_view run_id, std::int64_t number, BodyKind kind, const Body& body) const {
-    const std::string_view bytes = as_text(body.bytes.view());
+Result<void> RunRecords::put_body(std::string_view run_id, std::int64_t number, BodyKind kind, const BodyView& body) const {
+    const std::string_view bytes = as_text(body.bytes);
     const std::string parts = Json(body.part_bytes).dump();
     const auto encoding = static_cast<std::int64_t>(body.encoding);
     std::string file;
@@ -273,7 +273,7 @@ Result<bool> RunRecords::erase(std::string_view name) const {
 
 Result<std::vector<RunHistory>> RunRecords::unfinished() const {
     std::vector<std::string> names;
-    RH_TRY(Statement row, database_.prepare("SELECT DISTINCT runs.name FROM runs JOIN attempts ON attempts.run = runs.id WHERE attempts.state IN (1, 2)"));
+    RH_TRY(Statement row, database_.prepare("SELECT DISTINCT runs.name FROM runs JOIN attempts ON attempts.run = runs.id WHERE attempts.state IN (1, 2) AND attempts.origin = ''"));
     for (;;) {
         RH_TRY(const bool more, row.step());
         if (!more) break;

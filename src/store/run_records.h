@@ -30,6 +30,7 @@ struct RunRecord {
     std::int64_t keep_s = 0;
     std::int64_t keep_bytes = 0;
     std::string webhook;
+    std::string store;  // where it is kept besides; empty: nowhere
 };
 
 struct AttemptRecord {
@@ -45,6 +46,11 @@ struct AttemptRecord {
     std::int64_t stored_bytes = 0;
     std::int64_t deadline_ms = 0;  // from when it runs; 0: none
     bool kill = false;             // its worker may be ended for it
+    std::string origin;            // JSON: the cluster where it runs or ran; empty: this one
+    std::int64_t heard_ms = 0;     // when that last told of it
+
+    // It runs, and not on this node.
+    bool is_away() const { return !is_over(state) && !origin.empty(); }
 };
 
 struct RunHistory {
@@ -60,6 +66,13 @@ Error lost_error(std::string_view name, std::int64_t number, bool has_printed);
 
 enum class BodyKind : std::int64_t { arguments = 1, result = 2, code = 3 };  // stored: never renumber
 
+// A body whose bytes are somebody else's.
+struct BodyView {
+    Encoding encoding = Encoding::empty;
+    std::vector<std::uint64_t> part_bytes;
+    ByteView bytes;
+};
+
 class RunRecords {
 public:
     // `folder` is where the files stand that are too large for rows.
@@ -74,13 +87,14 @@ public:
 
     Result<void> put(const RunRecord& run) const;
     Result<void> put(std::string_view run_id, const AttemptRecord& attempt) const;
-    Result<void> put_body(std::string_view run_id, std::int64_t number, BodyKind kind, const Body& body) const;
+    Result<void> put_body(std::string_view run_id, std::int64_t number, BodyKind kind, const Body& body) const { return put_body(run_id, number, kind, {body.encoding, body.part_bytes, body.bytes.view()}); }
+    Result<void> put_body(std::string_view run_id, std::int64_t number, BodyKind kind, const BodyView& body) const;
     Result<Body> body(std::string_view run_id, std::int64_t number, BodyKind kind) const;
 
     // With all its files, and also where its records are damaged. False where there is none.
     Result<bool> erase(std::string_view name) const;
     Result<void> erase_attempt(std::string_view run_id, std::int64_t number) const;
-    // Runs whose last attempt has not ended, and can be read.
+    // Runs whose last attempt has not ended, is this node's, and can be read.
     Result<std::vector<RunHistory>> unfinished() const;
     // What ran on a node that is gone is lost.
     Result<void> mark_lost(std::int64_t now_ms) const;

@@ -12,6 +12,7 @@ CREATE TABLE runs (
   keep_s INTEGER NOT NULL,         -- how long it is kept after its last attempt's end; 0: until it is forgotten
   keep_bytes INTEGER NOT NULL,     -- how much its attempts may hold together before the oldest are dropped; 0: any
   webhook TEXT NOT NULL,           -- who is told of each attempt's end; empty: nobody
+  store TEXT NOT NULL,             -- where it is kept besides; empty: nowhere
   checksum INTEGER NOT NULL
 ) STRICT;
 
@@ -29,6 +30,8 @@ CREATE TABLE attempts (
   stored_bytes INTEGER NOT NULL,   -- of its arguments, result and output
   deadline_ms INTEGER NOT NULL,    -- from when it runs; 0: none
   kill INTEGER NOT NULL,           -- 1: its worker may be ended for it
+  origin TEXT NOT NULL,            -- JSON: the cluster where it runs or ran; empty: this one
+  heard_ms INTEGER NOT NULL,       -- when that last told of it
   checksum INTEGER NOT NULL,
   PRIMARY KEY (run, number)
 ) STRICT;
