@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from roundhouse._program import Program, program
     from roundhouse._readonly import readonly
     from roundhouse._registry import exists, load
+    from roundhouse._run_store import RunStore, StoredRun, run_store
     from roundhouse._runs import Run
     from roundhouse._stream import Stream
     from roundhouse._stream import Stream as AsyncGeneratorModule
@@ -97,7 +98,9 @@ __all__ = [
     "RoundhouseError",
     "Run",
     "RunConflict",
+    "RunStore",
     "SetupError",
+    "StoredRun",
     "Stream",
     "Unsupported",
     "WorkerDied",
@@ -121,6 +124,7 @@ __all__ = [
     "ondemand_cluster",
     "program",
     "readonly",
+    "run_store",
 ]
 
 # Where a name is found, if not in `exceptions` under the same name.
@@ -139,6 +143,8 @@ _WHERE = {
     "Program": "_program.Program",
     "RemoteClass": "_module.RemoteClass",
     "Run": "_runs.Run",
+    "RunStore": "_run_store.RunStore",
+    "StoredRun": "_run_store.StoredRun",
     "Stream": "_stream.Stream",
     "__version__": "_engine.version",
     "as_completed": "_many.as_completed",
@@ -158,6 +164,7 @@ _WHERE = {
     "ondemand_cluster": "_cluster.compute",
     "program": "_program.program",
     "readonly": "_readonly.readonly",
+    "run_store": "_run_store.run_store",
 }
 
 

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
+    from os import PathLike
     from typing import Any, Literal, ParamSpec, TypeVar, overload
 
     from typing_extensions import Self
@@ -202,7 +203,7 @@ class Function(Method[P, R]):
             keep_for: float | timedelta | None = ...,
             keep_bytes: int | None = ...,
             webhook: str | None = ...,
-            run_store: str | None = ...,
+            run_store: str | PathLike[str] | Cluster | None = ...,
         ) -> Self: ...
         def options(self, **options: Any) -> Any: ...
     else:

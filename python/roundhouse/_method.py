@@ -8,11 +8,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
     from datetime import timedelta
+    from os import PathLike
     from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
     from typing_extensions import Self
 
     from roundhouse._call import Call
+    from roundhouse._cluster import Cluster
     from roundhouse._options import Options
     from roundhouse._service import Service
 
@@ -128,7 +130,7 @@ class Method(Generic[P, R]):
             keep_for: float | timedelta | None = ...,
             keep_bytes: int | None = ...,
             webhook: str | None = ...,
-            run_store: str | None = ...,
+            run_store: str | PathLike[str] | Cluster | None = ...,
         ) -> Self: ...
         def options(self, **options: Any) -> Any: ...
     else:
@@ -145,7 +147,9 @@ class Method(Generic[P, R]):
             was lost it is tried anew. RunConflict with other arguments or other code, unless ``replace=True`` (start
             anew) or ``accept_old_code=True``. ``timeout`` is then the run's own; ``keep_for`` (seconds, or a
             timedelta) and ``keep_bytes`` bound how much of it is kept after its end. ``webhook`` is an address that
-            the node POSTs to when an attempt has ended.
+            the node POSTs to when an attempt has ended. ``run_store`` is where the run is kept beyond its cluster: a
+            path (as the node sees it), another cluster, or "s3://BUCKET/PREFIX". What ended there is its result on
+            any cluster; what runs on another is RunConflict; ``rh.run_store`` reads it without any.
 
             ``retries`` (how often the call may be made again) is for failures of which it is known that the code never
             began, with ``idempotent=True`` also for those of a worker or node that died while it ran, and for the

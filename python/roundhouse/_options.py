@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roundhouse.exceptions import Unsupported, WrongArguments
+from roundhouse.exceptions import WrongArguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _FIELDS = {
     "keep_for": None,
     "keep_bytes": None,
     "webhook": None,
+    "run_store": None,
     "retries": 0,
     "backoff": 0.2,
     "retry_on": (),
@@ -57,6 +58,7 @@ class Options:
     keep_for: Any
     keep_bytes: int | None
     webhook: str | None
+    run_store: Any
     retries: int
     backoff: float
     retry_on: type[Exception] | tuple[type[Exception], ...]
@@ -75,16 +77,11 @@ class Options:
         for field, value in given.items():
             if field in _FIELDS:
                 setattr(made, field, value)
-            elif field not in ("save", "run_store"):
+            elif field != "save":
                 raise WrongArguments(_unknown(field))
         for field in _OF_RETRIES:
             if field in given and "retries" not in given and not made.retries:
                 raise WrongArguments(f"{field}= says how a call is made again. Try: retries=3 beside it")
-        if given.get("run_store") is not None:
-            raise Unsupported(
-                "run_store= would keep the run beyond its compute, which this version does not do yet. "
-                "Try: leave it out, and the run is kept in the journal of its cluster"
-            )
         if made.run_name is not None and made.remote:
             # Runhouse's meaning: the value stays there, under that name.
             made.name, made.run_name = made.run_name, None
@@ -107,6 +104,12 @@ class Options:
         whole("keep_bytes", self.keep_bytes)
         if self.webhook is not None and self.run_name is None:
             raise WrongArguments("webhook= is told how a run has ended. Try: run_name=... beside it")
+        if self.run_store is not None:
+            from roundhouse import _run_store
+
+            self.run_store = _run_store.place_of(self.run_store)
+            if self.run_name is None:
+                raise WrongArguments("run_store= keeps a run beyond its compute. Try: run_name=... beside it")
 
     def __reduce__(self) -> tuple[Any, ...]:
         changed = {field: getattr(self, field) for field in _FIELDS if getattr(self, field) != _FIELDS[field]}
@@ -123,10 +126,9 @@ def revive(given: dict[str, Any] | None = None) -> Options:
 def _unknown(field: str) -> str:
     from difflib import get_close_matches
 
-    known = [*_FIELDS, "run_store"]
-    close = get_close_matches(field, known, 1)
+    close = get_close_matches(field, _FIELDS, 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f".options() has no option {field!r}; it has {', '.join(known)}.{hint}"
+    return f".options() has no option {field!r}; it has {', '.join(_FIELDS)}.{hint}"
 
 
 def bytes_of(memory: int | str) -> int:

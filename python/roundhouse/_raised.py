@@ -155,11 +155,15 @@ def revive(parts: Sequence[Any], told: Raised) -> BaseException:
     return decode(parts, (told[0], told[1], "") if parts else told)
 
 
-def _builtin(name: str, message: str) -> BaseException | None:
-    """Python's own exception of that name: all that is rebuilt from text, which may come from anywhere."""
+def _known(kind_name: str, message: str) -> BaseException | None:
+    """Python's own exception of that name, or one of ours: what is rebuilt from text, which may come from anywhere."""
     import builtins
 
-    kind = getattr(builtins, name, None)
+    from roundhouse import exceptions
+
+    module, _, name = kind_name.rpartition(".")
+    homes = {"builtins": builtins, "roundhouse.exceptions": exceptions}
+    kind = getattr(homes.get(module), name, None)
     if not isinstance(kind, type) or not issubclass(kind, Exception):
         return None
     try:
@@ -180,8 +184,8 @@ def decode(parts: Sequence[Any], raised: Raised | None) -> BaseException:
         except Exception:
             # Its module is not here, or its constructor refuses: what follows tells as much as can be known.
             pass
-    elif kind.startswith("builtins."):
-        exc = _builtin(kind[9:], message)
+    else:
+        exc = _known(kind, message)
     if not isinstance(exc, BaseException):
         from roundhouse.exceptions import RemoteError
 

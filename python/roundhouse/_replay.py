@@ -1,4 +1,4 @@
-"""What a run did, done again in this process: from its code and its arguments as its node has stored them.
+"""What a run did, done again in this process: from its code and its arguments as its node, or a store, has them.
 
 As a program (`python -m roundhouse._replay CLUSTER RUN [ATTEMPT] [--pdb]`) it is what `roundhouse replay` runs."""
 
@@ -6,23 +6,25 @@ from __future__ import annotations
 
 import sys
 
-from roundhouse import _json, _link, _serialize
-from roundhouse._screen import CallScreen
-from roundhouse.exceptions import Unsupported, from_engine
+from roundhouse import _serialize
+from roundhouse.exceptions import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
 
-    from roundhouse._cluster import Cluster
+    # What a run was, the parts of its program, and those of its arguments (protocol/node.md, `run_dispatch`).
+    Dispatch: TypeAlias = tuple[dict[str, Any], list[Any], list[Any]]
 
 
 # How `roundhouse replay` ends, as other commands of its do (docs/cli.md).
 _FAILED, _RAISED, _INTERRUPTED = 1, 4, 130
 
 
-def replay(cluster: Cluster, request: dict[str, Any], pdb: bool = False) -> Any:
-    called = _stored(cluster, request)
+def replay(dispatch: Dispatch, get: Callable[..., Any], pdb: bool = False) -> Any:
+    """`get` finds what JSON arguments name: the objects of the cluster that ran it."""
+    called = _stored(dispatch, get)
     if not pdb:
         return _called(*called)
     try:
@@ -34,27 +36,27 @@ def replay(cluster: Cluster, request: dict[str, Any], pdb: bool = False) -> Any:
         raise
 
 
-def _stored(cluster: Cluster, request: dict[str, Any], path: bool = False) -> tuple[Any, Any, Any]:
+def _stored(dispatch: Dispatch, get: Callable[..., Any], path: bool = False) -> tuple[Any, Any, Any]:
     """The function as it was, and its arguments. With `path` what its worker could import can be imported here as well,
     where that was this machine's; what this Python has comes first."""
     from roundhouse import _by_value
 
-    about, program, parts = _dispatch(cluster, request)
+    about, program, parts = dispatch
     if path and program:
         loaded = _serialize.decode(_serialize.JSON, program[:1])
         sys.path.extend(entry for entry in (loaded.get("source") or {}).get("sys_path", ()) if entry not in sys.path)
     with _by_value.copying():
-        return _read(cluster, about, program, parts)
+        return _read(about, program, parts, get)
 
 
-def _read(cluster: Cluster, about: dict[str, Any], program: list[Any], parts: list[Any]) -> tuple[Any, Any, Any]:
+def _read(about: dict[str, Any], program: list[Any], parts: list[Any], get: Callable[..., Any]) -> tuple[Any, Any, Any]:
     target = _target(about, program)
     method = about["method"]
     function = target if method == "call" else getattr(target, method)
     if about["encoding"] == _serialize.JSON:
         from roundhouse._worker import hints, json_calls
 
-        args, kwargs, _ = json_calls.arguments(parts, hints.of(function), about["service"], cluster.get)
+        args, kwargs, _ = json_calls.arguments(parts, hints.of(function), about["service"], get)
     else:
         args, kwargs = _serialize.decode(about["encoding"], parts) if parts else ((), {})
     return function, args, kwargs
@@ -67,22 +69,6 @@ def _called(function: Any, args: Any, kwargs: Any) -> Any:
 
         return asyncio.run(_awaited(result))
     return result
-
-
-def _dispatch(cluster: Cluster, request: dict[str, Any]) -> tuple[dict[str, Any], list[Any], list[Any]]:
-    """What it is, the parts of its program, and those of its arguments (protocol/node.md, `run_dispatch`)."""
-    from roundhouse import _engine
-
-    screen = CallScreen(silent=True)
-    started = cluster._link.start("_node", "run_dispatch", _serialize.JSON, [_json.encode(request)], screen)
-    try:
-        started.wait(None)
-        outcome = started.take()
-    except _engine.EngineError as error:
-        raise from_engine(error.code, error.message, error.facts) from None
-    about = _link.value_of((outcome[0], outcome[1], outcome[2][:1], outcome[3]))
-    rest = list(outcome[2][1:])
-    return about, rest[: about["program_parts"]], rest[about["program_parts"] :]
 
 
 def _target(about: dict[str, Any], program: list[Any]) -> Any:
@@ -104,11 +90,13 @@ async def _awaited(result: Any) -> Any:
 def main(words: list[str]) -> int:
     """Replays that run, and prints what comes of it: the value last, as JSON where it has such a form."""
     import roundhouse
+    from roundhouse import _run_nodes
 
     pdb = "--pdb" in words
     cluster, run, attempt = [word for word in words if word != "--pdb"]
     try:
-        called = _stored(roundhouse.compute(cluster), {"name": run, "attempt": int(attempt)}, path=True)
+        box = roundhouse.compute(cluster)
+        called = _stored(_run_nodes.NodeRuns(box).dispatch(run, int(attempt)), box.get, path=True)
     except roundhouse.RoundhouseError as error:
         print(f"roundhouse: {type(error).__name__}: {error}", file=sys.stderr)
         return _FAILED

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     _Call = Call
 
-_OVER = ("succeeded", "failed", "lost", "cancelled")
+OVER = ("succeeded", "failed", "lost", "cancelled")
 
 
 class Logs(str):
@@ -73,7 +73,7 @@ class Run:
 
     def done(self) -> bool:
         """True once its last attempt has ended, however."""
-        return self.status in _OVER
+        return self.status in OVER
 
     def result(self, timeout: float | None = None, attempt: int | None = None) -> Any:
         """The value, or what the call raised; CallTimeout after ``timeout`` seconds (the run goes on).
@@ -135,9 +135,10 @@ class Run:
         >>> box.get_run("divided").replay()
         0.25
         """
-        from roundhouse import _replay
+        from roundhouse import _replay, _run_nodes
 
-        return _replay.replay(self.cluster, {"name": self.name, "attempt": attempt or 0}, pdb)
+        dispatch = _run_nodes.NodeRuns(self.cluster).dispatch(self.name, attempt or 0)
+        return _replay.replay(dispatch, self.cluster.get, pdb)
 
     def forget(self) -> None:
         """Removes it with all its attempts; NameTaken while one is running."""
@@ -262,6 +263,8 @@ def submit(service: Service, method: str, options: Options, args: tuple[Any, ...
         _webhooks.ensure(service.cluster)
         request["webhook"] = options.webhook
     link = service._link
+    if options.run_store is not None:
+        request["store"] = options.run_store
     run = Run(service.cluster, name)
     parts = service.parts_of(method, args, kwargs)
     screen = CallScreen(not options.stream_logs)
@@ -272,7 +275,14 @@ def submit(service: Service, method: str, options: Options, args: tuple[Any, ...
         started = link.start("_node", "run_result", _serialize.JSON, [_json.encode(look)], screen)
         return RunCall(service, method, started, screen, run)
 
-    begun = link.ask_node("run_start", request, parts)
+    def begin() -> Any:
+        if options.run_store is None:
+            return link.ask_node("run_start", request, parts)
+        from roundhouse import _run_keeping
+
+        return _run_keeping.start(service.cluster, request, parts)
+
+    begun = begin()
     if not options.retries:
         return look_on(begun)
     from roundhouse import _retries
@@ -285,7 +295,7 @@ def submit(service: Service, method: str, options: Options, args: tuple[Any, ...
         if first:
             return look_on(first.pop())
         request["timeout_ms"] = None if left is None else max(1, round(left * 1000))
-        return look_on(link.ask_node("run_start", request, parts))
+        return look_on(begin())
 
     return RunCall(service, method, _retries.Trying(service, send, options), screen, run)
 

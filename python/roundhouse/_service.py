@@ -343,6 +343,11 @@ def resolve(service: Service) -> Any:
 async def _awaited(
     service: Service, method: str, options: Options, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
+    if options.run_store is not None:
+        import asyncio
+
+        # Before it is begun the store is read and written, however far away that is.
+        return await (await asyncio.to_thread(service.submit, method, options, args, kwargs))
     return await service.submit(method, options, args, kwargs)
 
 

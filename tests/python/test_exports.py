@@ -13,9 +13,11 @@ PUBLIC = {
     "FutureModule", "GeneratorModule", "Handle", "HostError", "Instance", "InternalError", "InvalidName", "LaunchError",
     "LimitExceeded", "Method", "Module", "NameTaken", "NodeLost", "NotAllowed", "NotFound", "NotSerializable",
     "OnDemandCluster", "OutOfMemory", "Program", "ProtocolError", "RecordDamaged", "RemoteClass", "RemoteError",
-    "RoundhouseError", "Run", "RunConflict", "SetupError", "Stream", "Unsupported", "WorkerDied", "WrongArguments",
+    "RoundhouseError", "Run", "RunConflict", "RunStore", "SetupError", "StoredRun", "Stream", "Unsupported", "WorkerDied",
+    "WrongArguments",
     "__version__", "as_completed", "cls", "cluster", "compute", "configs", "exists", "fn", "function", "gather",
     "handle", "here", "is_out_of_memory", "load", "module", "on_larger", "ondemand_cluster", "program", "readonly",
+    "run_store",
 }  # fmt: skip
 
 

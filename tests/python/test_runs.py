@@ -536,7 +536,7 @@ def test_what_cannot_be_a_run(box: rh.Cluster) -> None:
         rh.function(subjects.counted).to(box).options(run_name="generator")(3)
     with pytest.raises(rh.Unsupported, match="generator"):
         rh.function(subjects.takes_any).to(box).options(run_name="generator")(x for x in "abc")
-    with pytest.raises(rh.Unsupported, match="run_store"):
+    with pytest.raises(rh.WrongArguments, match="run_name"):
         rh.function(subjects.much).options(run_store="/tmp/x")
     with pytest.raises(rh.InvalidName):
         rh.function(subjects.much).to(box).options(run_name="not/a/name")(1)

@@ -55,8 +55,8 @@ def test_options_are_checked(add: rh.Function[..., int]) -> None:
         add.options(prefetch=-1)
     with pytest.raises(ValueError, match="run_name="):
         add.options(run_name=3)  # type: ignore[call-overload]
-    with pytest.raises(rh.Unsupported, match="run_store"):
-        add.options(run_store="here")
+    with pytest.raises(rh.WrongArguments, match="run_store"):
+        add.options(run_name="kept", run_store="here")
     with pytest.raises(rh.WrongArguments, match="run_name='each' names one call"):
         add.options(run_name="each").map([1, 2])
 
