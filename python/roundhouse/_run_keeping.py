@@ -28,6 +28,7 @@ _BEAT_SECONDS = 5.0
 _PAUSES = (1, 5, 15, 30)
 # What the keeping of an attempt prints first.
 _BEGUN = "its beginning is stored"
+_LOOKED_AT = 64 * 1024
 
 
 # In the caller's process.
@@ -47,14 +48,20 @@ def start(cluster: Cluster, request: dict[str, Any], parts: list[Any]) -> Any:
             served(step="withdraw", store=store, name=name, attempt=claimed)
         raise
     if begun["how"] != "stored":
-        _await_begun(Run(cluster, f"{name}.store-{begun['attempt']}"))
+        try:
+            _await_begun(Run(cluster, f"{name}.store-{begun['attempt']}"))
+        except RoundhouseError as error:
+            note = f"(the run {name!r} goes on on {cluster.name!r}; whoever asks for it again has it kept again)"
+            error.__notes__ = [*getattr(error, "__notes__", ()), note]  # type: ignore[attr-defined]
+            raise
     return begun
 
 
 def _await_begun(keeping: Run) -> None:
     printed = ""
     for piece in keeping.stream():
-        printed += piece
+        # It may come in pieces, behind what a library had to say.
+        printed = (printed + piece)[-_LOOKED_AT:]
         if _BEGUN in printed:
             return
     # It is over without: so it has failed, and says why.
@@ -81,12 +88,16 @@ def _prepare(place: Store, request: dict[str, Any]) -> int | None:
     here, origin = _here(), _origin()
     place.check()
     own, kept = here.history(name), place.history(name)
+    if replace and own is not None and own["state"] not in OVER:
+        _end(here, own)
+        own, kept = here.history(name), place.history(name)
     if kept is not None:
         last = kept["attempts"][-1]
-        if last["state"] not in OVER and last["origin"]["node"] != origin["node"]:
-            _end_lost(place, kept, last)
+        is_known = own is not None and own["attempts"][-1]["number"] >= last["number"]
+        if last["state"] not in OVER and (last["origin"]["node"] != origin["node"] or not is_known):
+            _look_after(place, kept, last, origin)
         own = _brought(here, place, kept, own, origin)
-    if own is not None and own["attempts"][-1]["state"] in OVER and not own["attempts"][-1]["origin"]:
+    if own is not None and own["state"] in OVER:
         _catch_up(here, place, own, kept)
     if own is not None and (own["state"] not in OVER or (own["state"] == "succeeded" and not replace)):
         # It will be attached to, or its result is there.
@@ -100,11 +111,25 @@ def _prepare(place: Store, request: dict[str, Any]) -> int | None:
     return number
 
 
-def _end_lost(place: Store, kept: dict[str, Any], last: dict[str, Any]) -> None:
-    """The end of an attempt whose cluster has been silent for too long; RunConflict where it lives."""
+def _end(here: NodeRuns, own: dict[str, Any]) -> None:
+    """Of an attempt that is to be replaced: before another is claimed it has ended, in the store too."""
+    asked = {"name": own["name"], "attempt": own["attempts"][-1]["number"]}
+    here.cluster._ask("run_cancel", asked, silent=True)
+    try:
+        here.cluster._ask("run_result", asked, silent=True)
+    except Exception:
+        # However it ended: its result is nobody's here.
+        pass
+
+
+def _look_after(place: Store, kept: dict[str, Any], last: dict[str, Any], origin: dict[str, Any]) -> None:
+    """The end of an attempt whose cluster has been silent for too long; RunConflict where another has it."""
     from roundhouse import _run_records
 
     if not _run_store.is_lost(last):
+        if last["origin"]["node"] == origin["node"]:
+            # Somebody else on this node has claimed it just now.
+            return
         raise _run_records.conflict(kept, last, place.place)
     last.update(state="lost", ended_s=time.time(), error=_run_store.lost_error(kept["name"], last))
     place.end(kept, last, None, None)
@@ -161,10 +186,10 @@ def keep(place: Store, name: str, number: int) -> str:
         dispatch = here.dispatch(name, number)
     except Unsupported:  # An object's method: there is nothing to replay.
         dispatch = None
-    place.begin(run, attempt, dispatch)
-    del dispatch
-    print(_BEGUN, flush=True)
     with _Beating(here, place, run, attempt):
+        place.begin(run, attempt, dispatch)
+        del dispatch
+        print(_BEGUN, flush=True)
         outcome = _outcome(here, name, number)
         run, attempt = _found(here, name, number)
         output = here.output(name, number)
@@ -195,7 +220,7 @@ def _found(here: NodeRuns, name: str, number: int) -> tuple[dict[str, Any], dict
     run = here.history(name)
     for attempt in run["attempts"] if run is not None else ():
         if attempt["number"] == number:
-            return run, {**attempt, "origin": _origin(), "silent_s": None}  # type: ignore[return-value]
+            return run, {**attempt, "origin": attempt["origin"] or _origin(), "silent_s": None}  # type: ignore[return-value]
     raise NotFound(f"attempt {number} of the run {name!r} is not here any longer", name=name)
 
 

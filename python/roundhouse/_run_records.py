@@ -172,7 +172,8 @@ class RecordRuns:
     def begin(self, run: dict[str, Any], attempt: dict[str, Any], dispatch: Dispatch | None) -> None:
         name = run["name"]
         folder, number = _folder_of(name), attempt["number"]
-        if self._objects.get(f"{folder}/{number}.begun") is not None:
+        there = self._get(f"{folder}/{number}.begun", name)
+        if there is not None and there["attempt"]["queued_s"] == attempt["queued_s"]:
             return
         record: dict[str, Any] = {"run": _told(run), "attempt": {**attempt, "state": "running"}, "program": None}
         if dispatch is not None:

@@ -177,6 +177,7 @@ Result<store::Journal::Wanted> RunControl::wanted_in(const Json& request, const 
     RH_TRY(wanted.store, field<std::string>(request, "store", std::string()));
     if (wanted.store.size() > limits::k_webhook_bytes_max)
         return fail(Error(Code::bad_arguments, fmt::format("the place of a run store has at most {} bytes, not {}", limits::k_webhook_bytes_max, wanted.store.size())).with("started", "no"));
+    if (!wanted.store.empty()) RH_TRY_VOID(asker.principal.may(Scope::deploy, "to keep a run in a store"));
     if (!wanted.store.empty() && !services_.get_called(std::string(store::k_store_service)))
         return fail(Error(Code::unsupported, "runs are kept in stores by a Python worker of this node's own, and there is none yet. Try: start one run with run_store= from Python").with("started", "no"));
     wanted.keep_s = static_cast<std::int64_t>(keep_s);

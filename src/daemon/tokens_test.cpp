@@ -131,6 +131,8 @@ TEST(PrincipalTest, ScopesIncludeThoseBelow) {
     EXPECT_TRUE(one.may_call("fit"));
     EXPECT_FALSE(one.may_call("fits"));
     EXPECT_TRUE(call.may_call("fit"));
+    EXPECT_FALSE(call.may_call("roundhouse-webhooks"));
+    EXPECT_FALSE(call.may_call("roundhouse-run-stores"));
     EXPECT_FALSE(call.may_pickle());
     EXPECT_TRUE(deploy.may_pickle());
 }

@@ -272,3 +272,39 @@ def test_a_node_without_python_says_so() -> None:
         request = {"name": "r", "service": "s", "method": "call", "encoding": 2, "store": "/tmp/somewhere"}
         with pytest.raises(rh.Unsupported, match="Python worker"):
             node._ask("run_start", request)
+
+
+def test_one_that_runs_is_replaced(box: rh.Cluster, keeps: rh.Cluster, tmp_path: Path) -> None:
+    """By another attempt, which is claimed when the first has ended in the store."""
+    told = rh.function(subjects.until_told).to(box)
+    for number, store in enumerate((tmp_path / "store", keeps)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        asked = told.options(run_name=f"replaced-{number}", run_store=store, stream_logs=False, replace=True)
+        first = asked.submit(str(folder))
+        subjects.wait_for(str(folder / "begun"))
+        second = asked.submit(str(folder))
+        (folder / "go").touch()
+        assert second.result(PATIENCE) == f"done in {folder}"
+        with pytest.raises(rh.CallCancelled):
+            first.result(PATIENCE)
+        kept = rh.run_store(store).get_run(f"replaced-{number}")
+        assert [each["state"] for each in kept.attempts] == ["cancelled", "succeeded"]
+
+
+def test_whoever_may_only_call_reaches_no_folders(box: rh.Cluster, tmp_path: Path) -> None:
+    rh.function(subjects.noted).to(box).options(run_name="mine", run_store=tmp_path / "a")(str(tmp_path / "ledger"))
+    listener = box.listen()
+    at = {"host": "127.0.0.1", "server_port": listener.port, "server_connection_type": "none"}
+    calls = rh.cluster("run-places-calls", **at, token=box.create_token("calls", scope="call"))
+    noted = calls.get("noted", remote=True)
+    with pytest.raises(rh.NotAllowed):
+        noted.options(run_name="theirs", run_store=tmp_path / "b")(str(tmp_path / "ledger"))
+    request = {"name": "theirs", "service": "noted", "method": "call", "encoding": 2, "store": str(tmp_path / "b")}
+    with pytest.raises(rh.NotAllowed, match="run in a store"):
+        calls._ask("run_start", request)
+    with pytest.raises(rh.NotAllowed, match="roundhouse-run-stores"):
+        calls._link.call("roundhouse-run-stores", "call", 2, [b'{"kwargs": {"step": "keep"}}'])
+    assert not (tmp_path / "b").exists()
+    box.unlisten()
+    box.revoke_token("calls")
