@@ -43,8 +43,9 @@ def start(cluster: Cluster, request: dict[str, Any], parts: list[Any]) -> Any:
     claimed = served(step="prepare", store=store, name=name, request=request)
     try:
         begun = cluster._link.ask_node("run_start", request, parts)
-    except BaseException:
-        if claimed is not None:
+    except RoundhouseError as error:
+        # Where it may have been made after all, the claim is what keeps others from making it too.
+        if claimed is not None and error.started == "no":
             served(step="withdraw", store=store, name=name, attempt=claimed)
         raise
     if begun["how"] != "stored":
@@ -113,13 +114,17 @@ def _prepare(place: Store, request: dict[str, Any]) -> int | None:
 
 def _end(here: NodeRuns, own: dict[str, Any]) -> None:
     """Of an attempt that is to be replaced: before another is claimed it has ended, in the store too."""
-    asked = {"name": own["name"], "attempt": own["attempts"][-1]["number"]}
-    here.cluster._ask("run_cancel", asked, silent=True)
+    name, number = own["name"], own["attempts"][-1]["number"]
+    _cancel(here, name, number)
     try:
-        here.cluster._ask("run_result", asked, silent=True)
+        here.cluster._ask("run_result", {"name": name, "attempt": number}, silent=True)
     except Exception:
         # However it ended: its result is nobody's here.
         pass
+
+
+def _cancel(here: NodeRuns, name: str, number: int) -> None:
+    here.cluster._ask("run_cancel", {"name": name, "attempt": number}, silent=True)
 
 
 def _look_after(place: Store, kept: dict[str, Any], last: dict[str, Any], origin: dict[str, Any]) -> None:
@@ -181,7 +186,12 @@ def keep(place: Store, name: str, number: int) -> str:
     here = _here()
     run, attempt = _found(here, name, number)
     place.check()
-    place.claim(run, attempt)
+    try:
+        place.claim(run, attempt)
+    except RunConflict:
+        # Another cluster runs that attempt: it took this one for lost before it had begun.
+        _cancel(here, name, number)
+        raise
     try:
         dispatch = here.dispatch(name, number)
     except Unsupported:  # An object's method: there is nothing to replay.
@@ -248,8 +258,7 @@ class _Beating:
             try:
                 if not self._place.beat(self._run, self._attempt):
                     print("it was taken for lost, and is ended here", file=sys.stderr, flush=True)
-                    asked = {"name": self._run["name"], "attempt": self._attempt["number"]}
-                    self._here.cluster._ask("run_cancel", asked, silent=True)
+                    _cancel(self._here, self._run["name"], self._attempt["number"])
                     return
                 told = ""
             except RoundhouseError as error:
