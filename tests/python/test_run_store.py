@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -290,3 +291,43 @@ def test_a_large_result(box: rh.Cluster, other: rh.Cluster, tmp_path: Path) -> N
     assert len(rh.function(subjects.much).to(other).options(**asked)(size)) == size
     assert rh.function(subjects.much).to(box).options(**asked)(size) == b"\xa5" * size
     assert rh.run_store(tmp_path / "store").get_run("large").result() == b"\xa5" * size
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "run-store", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a full disk needs the right to mount one")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_is_waited_for(box: rh.Cluster, small_disk: Path) -> None:
+    """An end that does not fit is tried again; nobody is told of it before it is stored."""
+    much = rh.function(subjects.much).to(box)
+    call = much.options(run_name="full", run_store=small_disk / "store").submit(8_000_000)
+    keeping = box.get_run("full.store-1")
+    wait_until(lambda: "No space left" in keeping.logs(), PATIENCE, "the full disk")
+    assert not call.done()
+    assert rh.run_store(small_disk / "store").get_run("full").status == "running"
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    assert call.result(PATIENCE) == subjects.much(8_000_000)
+    assert rh.run_store(small_disk / "store").get_run("full").result() == subjects.much(8_000_000)
+
+
+def test_a_beginning_that_does_not_fit(box: rh.Cluster, small_disk: Path, tmp_path: Path) -> None:
+    """It is not acknowledged; asked for again, it is kept after all, and has run once."""
+    ledger, content = str(tmp_path / "ledger"), bytes(8_000_000)
+    weigh = rh.function(subjects.weigh).to(box).options(run_name="heavy", run_store=small_disk / "store")
+    with pytest.raises(rh.HostError, match="No space left") as error:
+        weigh(ledger, content)
+    assert "goes on" in error.value.__notes__[-1]
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    assert weigh(ledger, content)[0] == len(content)
+    assert rh.run_store(small_disk / "store").get_run("heavy").result()[0] == len(content)
+    assert len(ran(tmp_path)) == 1
