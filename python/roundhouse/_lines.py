@@ -41,6 +41,8 @@ def _placed(code: CodeType, file: str) -> CodeType:
 def _keep(file: str, first: int, wanted: list[str]) -> None:
     here = slice(first - 1, first - 1 + len(wanted))
     known = linecache.getlines(file)
+    if known[here] == wanted and _is_kept(file):
+        return
     if known[here] != wanted:
         linecache.checkcache(file)
         known = linecache.getlines(file)

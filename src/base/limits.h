@@ -167,6 +167,15 @@ inline constexpr microseconds k_spin{60};
 // A call that lasts longer than this, give or take, gives up the right to read its worker's socket.
 inline constexpr microseconds k_watch_tick{200};
 inline constexpr microseconds k_watch_tick_max{5'000};
+// What a call does just now: a language that does not answer for so long is read without its lock, threads answer all at once, and
+// what a worker has not told by then is not told at all.
+inline constexpr milliseconds k_stack_language_wait{1'000};
+inline constexpr milliseconds k_stack_threads_wait{300};
+inline constexpr milliseconds k_stack_naming_wait{2'000};
+inline constexpr milliseconds k_stack_wait{8'000};
+inline constexpr std::size_t k_stack_threads_max = 256;
+inline constexpr std::size_t k_stack_bytes_max = 1024 * 1024;
+inline constexpr std::size_t k_stack_questions_max = 16;
 // Calls and results that come in quick succession leave together, at most this much (and the timer's slack) later.
 inline constexpr microseconds k_gather{200};
 inline constexpr std::size_t k_gather_bytes = 16 * 1024;

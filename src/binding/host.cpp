@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/limits.h"
 #include "binding/buffers.h"
 #include "binding/errors.h"
 #include "binding/gil.h"
@@ -202,17 +203,14 @@ private:
     nb::object text_;
 };
 
-// Code that holds the GIL for longer does not let go of it for a question: then the stacks are read without it.
-constexpr std::chrono::milliseconds k_stacks_wait{1000};
-
 // By what Python's own faulthandler uses, in a copy of the process: there nothing changes while it is read.
 std::string stacks_without_gil() {
     using Dump = const char* (*)(int, PyInterpreterState*, PyThreadState*);
     auto* const dump = reinterpret_cast<Dump>(::dlsym(RTLD_DEFAULT, "_Py_DumpTracebackThreads"));
     if (dump == nullptr) return "{}";
-    std::vector<char> text(256 * 1024);
+    std::vector<char> text(limits::k_stack_bytes_max);
     const std::size_t size = worker::written_by_copy(
-        text, 2000, [](worker::Text& to, void* with) { to.through([with](int fd) { reinterpret_cast<Dump>(with)(fd, nullptr, nullptr); }); }, reinterpret_cast<void*>(dump));
+        text, limits::k_stack_naming_wait, [](worker::Text& to, void* with) { to.through([with](int fd) { reinterpret_cast<Dump>(with)(fd, nullptr, nullptr); }); }, reinterpret_cast<void*>(dump));
     return nlohmann::json{{"python", std::string(text.data(), size)}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -302,7 +300,7 @@ public:
                 told->set_value("{}");
             }
         });
-        if (answer.wait_for(k_stacks_wait) == std::future_status::ready) {
+        if (answer.wait_for(limits::k_stack_language_wait) == std::future_status::ready) {
             try {
                 return answer.get();
             } catch (const std::future_error&) {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/ids.h"
+#include "base/limits.h"
 #include "daemon/node.h"
 #include "daemon/requests.h"
 
@@ -14,8 +15,6 @@ using Clock = std::chrono::steady_clock;
 
 namespace {
 
-// A worker reads its stacks in a second or two, whatever user code does; one that takes longer is stopped itself.
-constexpr std::chrono::seconds k_stack_wait{8};
 constexpr std::size_t k_session_bytes = 4;  // in a call's id
 
 // As its caller shows it; empty for a run's, and where no client waits.
@@ -103,15 +102,15 @@ std::string shown(const Json& worker) {
     std::string text = fmt::format("worker {} (pid {}, {})\n", text_of(worker, "worker"), number_of(worker, "pid"), text_of(worker, "language"));
     const auto head = [&](std::string_view what, const Json& entry) {
         const std::string call = text_of(entry, "call"), service = text_of(entry, "service");
-        text += fmt::format("\n  {}{}{}\n", what, service.empty() ? "" : fmt::format("in the call {}of {}", call.empty() ? "" : call + " ", service), entry.value("asked", false) ? "  <==" : "");
+        text += fmt::format("\n  {}{}{}\n", what, service.empty() ? "" : fmt::format(" in the call {}of {}", call.empty() ? "" : call + " ", service), entry.value("asked", false) ? "  <==" : "");
     };
-    for (const Json& call : list_of(worker, "waiting")) head("not begun yet: ", call);
+    for (const Json& call : list_of(worker, "waiting")) head("not begun yet:", call);
     for (const Json& task : list_of(worker, "tasks")) {
-        head(fmt::format("task {} ", text_of(task, "name")), task);
+        head(fmt::format("task {}", text_of(task, "name")), task);
         append_indented(text, text_of(task, "python"));
     }
     for (const Json& thread : list_of(worker, "threads")) {
-        head(fmt::format("thread {} \"{}\" ", number_of(thread, "thread"), text_of(thread, "name")), thread);
+        head(fmt::format("thread {} \"{}\"", number_of(thread, "thread"), text_of(thread, "name")), thread);
         append_indented(text, text_of(thread, "python"));
         const std::string native = text_of(thread, "native");
         append_indented(text, native.empty() ? "(it did not answer)\n" : native);
@@ -165,10 +164,10 @@ awaitable<Outcome> Node::stack(const Json& request) {
     for (const auto& [worker, streams] : *asked) replies.emplace_back(worker, router_.begin(*worker, "stack", control_body(Json::object(), Body()), Asker()));
     Json workers = Json::array();
     std::string text;
-    const auto deadline = Clock::now() + k_stack_wait;
+    const auto deadline = Clock::now() + limits::k_stack_wait;
     for (const auto& [worker, reply] : replies) {
         if (!co_await reply->arrived.wait_until(deadline))
-            co_return Outcome::failed(Error(Code::timeout, fmt::format("the worker {} did not answer within {} s: its process is stopped, or waits in the kernel. Try: `ps -o stat,wchan {}` there", worker->id, k_stack_wait.count(), worker->pid)));
+            co_return Outcome::failed(Error(Code::timeout, fmt::format("the worker {} did not answer within {} s: its process is stopped, or waits in the kernel. Try: `ps -o stat,wchan {}` there", worker->id, std::chrono::duration_cast<std::chrono::seconds>(limits::k_stack_wait).count(), worker->pid)));
         if (reply->outcome.kind != Outcome::Kind::returned) co_return std::move(reply->outcome);
         Json told = told_of(*worker, asked->at(worker), reply->outcome.body);
         text += (text.empty() ? "" : "\n") + shown(told);

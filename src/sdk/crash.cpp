@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <csignal>
 #include <cstdint>
@@ -24,7 +25,7 @@ namespace {
 constexpr std::size_t k_stack_bytes = 128 * 1024;
 constexpr std::size_t k_text_bytes_max = 32 * 1024;
 // Names are made readable by a copy of the process, because that takes memory, whose lock may be held; it gets this long.
-constexpr int k_naming_ms = 2000;
+constexpr std::chrono::milliseconds k_naming_wait{2000};
 
 thread_local const char* t_label = nullptr;
 std::atomic<bool> g_crashing{false};
@@ -45,7 +46,7 @@ std::string_view signal_name(int number) {
 
 std::string_view named_frames(std::span<void* const> frames) {
     using Span = std::span<void* const>;
-    const std::size_t size = worker::written_by_copy(g_named, k_naming_ms, [](worker::Text& text, void* with) { worker::write_frames(text, *static_cast<const Span*>(with), true); }, &frames);
+    const std::size_t size = worker::written_by_copy(g_named, k_naming_wait, [](worker::Text& text, void* with) { worker::write_frames(text, *static_cast<const Span*>(with), true); }, &frames);
     return {g_named.data(), size};
 }
 

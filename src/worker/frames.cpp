@@ -2,6 +2,7 @@
 
 #ifdef __linux__
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <cxxabi.h>
@@ -183,7 +184,7 @@ void write_frames(Text& text, std::span<void* const> frames, bool readable) {
     }
 }
 
-std::size_t written_by_copy(std::span<char> into, int ms, void (*write)(Text& text, void* with), void* with) {
+std::size_t written_by_copy(std::span<char> into, std::chrono::milliseconds silence, void (*write)(Text& text, void* with), void* with) {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) return 0;
 #if __GLIBC_PREREQ(2, 34)
@@ -206,7 +207,10 @@ std::size_t written_by_copy(std::span<char> into, int ms, void (*write)(Text& te
     bool whole = false;
     while (child > 0 && size < into.size() && !whole) {
         pollfd ready{ends[0], POLLIN, 0};
-        if (::poll(&ready, 1, ms) <= 0) break;
+        const int woken = ::poll(&ready, 1, static_cast<int>(silence.count()));
+        // By a signal; the copy ends by itself, whatever comes.
+        if (woken < 0 && errno == EINTR) continue;
+        if (woken <= 0) break;
         const ssize_t count = ::read(ends[0], &into[size], into.size() - size);
         if (count <= 0) break;
         size += static_cast<std::size_t>(count);
@@ -227,7 +231,7 @@ std::size_t written_by_copy(std::span<char> into, int ms, void (*write)(Text& te
 
 namespace rh::worker {
 
-std::size_t written_by_copy(std::span<char>, int, void (*)(Text&, void*), void*) { return 0; }
+std::size_t written_by_copy(std::span<char>, std::chrono::milliseconds, void (*)(Text&, void*), void*) { return 0; }
 
 }  // namespace rh::worker
 

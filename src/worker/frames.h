@@ -4,6 +4,7 @@
 // waits: the rest may be used in a signal handler, once prepare_frames() was called. No state but what that finds out.
 
 #include <array>
+#include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -76,7 +77,7 @@ void take_frames(Frames& frames, const void* context);
 void write_frames(Text& text, std::span<void* const> frames, bool readable);
 
 // What `write` says in a copy of this process, in which nothing else runs: there it may allocate, and read what others were
-// writing just now. Its size, 0 where it did not come to an end within `ms` of silence. Waits; no handler of fork() runs.
-std::size_t written_by_copy(std::span<char> into, int ms, void (*write)(Text& text, void* with), void* with);
+// writing just now. Its size, 0 where it did not come to an end within so much silence. Waits; no handler of fork() runs.
+std::size_t written_by_copy(std::span<char> into, std::chrono::milliseconds silence, void (*write)(Text& text, void* with), void* with);
 
 }  // namespace rh::worker

@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include "base/limits.h"
 #include "worker/frames.h"
 
 namespace rh::worker {
@@ -24,14 +25,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::size_t k_questions_max = 16;
-
 #ifdef __linux__
-
-constexpr std::chrono::milliseconds k_threads_wait{300};  // for the answers of all threads, which come at once
-constexpr int k_naming_ms = 2000;
-constexpr std::size_t k_threads_max = 256;
-constexpr std::size_t k_text_bytes_max = 1024 * 1024;
 
 // In the memory that each thread has from its beginning, because a signal's handler reads it, which may not allocate.
 [[gnu::tls_model("initial-exec")]] thread_local std::uint64_t t_call = 0;
@@ -142,7 +136,7 @@ std::vector<NativeStack> native_stacks() {
     Questions questions;
     const int number = our_signal();
     for (const pid_t thread : threads()) {
-        if (stacks.size() == k_threads_max) break;
+        if (stacks.size() == limits::k_stack_threads_max) break;
         NativeStack& stack = stacks.emplace_back();
         stack.thread = static_cast<std::uint64_t>(thread);
         stack.name = name_of(thread);
@@ -156,7 +150,7 @@ std::vector<NativeStack> native_stacks() {
         auto question = std::make_unique<Question>();
         if (send(thread, number, *question)) questions.back() = std::move(question);
     }
-    const timespec until = in(k_threads_wait);
+    const timespec until = in(limits::k_stack_threads_wait);
     for (std::size_t i = 0; i < stacks.size(); ++i) {
         if (questions[i] == nullptr) continue;
         if (has_answered(*questions[i], until)) {
@@ -165,8 +159,8 @@ std::vector<NativeStack> native_stacks() {
             late[static_cast<pid_t>(stacks[i].thread)] = std::move(questions[i]);
         }
     }
-    std::vector<char> text(k_text_bytes_max);
-    const std::size_t size = written_by_copy(text, k_naming_ms, write_all, &questions);
+    std::vector<char> text(limits::k_stack_bytes_max);
+    const std::size_t size = written_by_copy(text, limits::k_stack_naming_wait, write_all, &questions);
     std::string_view left(text.data(), size);
     for (NativeStack& stack : stacks) {
         const auto end = left.find('\x01');
@@ -190,7 +184,7 @@ std::vector<NativeStack> native_stacks() { return {}; }
 void StackTeller::ask(std::uint64_t id) {
     {
         const std::lock_guard lock(mutex_);
-        if (!stopping_ && asked_.size() < k_questions_max) {
+        if (!stopping_ && asked_.size() < limits::k_stack_questions_max) {
             asked_.push_back(id);
             if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
             wake_.notify_one();

@@ -11,7 +11,7 @@
 namespace rh::worker {
 namespace {
 
-// A thread that waits in a function of a name of its own until it is told.
+// A thread that waits until it is told.
 class Waiting {
 public:
     Waiting(std::uint64_t call, bool deaf) : thread_([this, call, deaf] {
@@ -22,7 +22,7 @@ public:
             ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
         }
         begun_.set_value(static_cast<std::uint64_t>(::syscall(SYS_gettid)));
-        wait_to_be_told(told_.get_future());
+        told_.get_future().wait();
     }) {}
     ~Waiting() {
         told_.set_value();
@@ -38,8 +38,6 @@ public:
     }
 
 private:
-    [[gnu::noinline]] static void wait_to_be_told(std::future<void> told) { told.wait(); }
-
     std::promise<std::uint64_t> begun_;
     std::promise<void> told_;
     std::uint64_t id_ = 0;
@@ -52,7 +50,7 @@ TEST(Stacks, OfAThreadThatRunsACall) {
     for (int i = 0; i < 2; ++i) {
         const NativeStack stack = waiting.stack();
         EXPECT_EQ(stack.call, 7u);
-        EXPECT_NE(stack.frames.find("wait_to_be_told"), std::string::npos) << stack.frames;
+        EXPECT_NE(stack.frames.find("Waiting::Waiting"), std::string::npos) << stack.frames;
         EXPECT_EQ(stack.frames.find("on_question"), std::string::npos) << stack.frames;
     }
 }

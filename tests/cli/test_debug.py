@@ -1,7 +1,9 @@
-"""`roundhouse replay`: what a run did in its worker, done again at the user's own terminal."""
+"""`roundhouse replay` and `stack`: what a run did, done again at the user's own terminal, and what a call does now."""
 
 from __future__ import annotations
 
+import re
+import signal
 import sys
 
 import pytest
@@ -62,6 +64,24 @@ def test_pdb_stops_at_the_line_that_failed(rh: Shell, ran: str) -> None:
     assert "1041" in stopped
     assert "-> return inner(number + step)" in stopped
     assert "(40, 1)" in stopped
+
+
+def test_what_a_call_does_just_now(rh: Shell, box: str) -> None:
+    running = rh.start("call", box, "slowly", "60")
+    assert running.stdout is not None
+    try:
+        assert running.stdout.readline() == b"begun\n"
+        shown = rh("stack", "slowly").out
+        assert re.search(r"in the call [0-9a-f]{8}-\d+ of slowly  <==\n +File .*digits\.py", shown)
+        (worker,) = rh("stack", "slowly", "--cluster", box, "--json").value
+        (thread,) = [thread for thread in worker["threads"] if thread["asked"]]
+        assert "time.sleep(0.01)" in thread["python"]
+        assert "sleep" in thread["native"]
+        assert rh("stack", thread["call"]).out.count("<==") == 1
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=30)
+    assert "no cluster that is up here has a call" in rh("stack", "nosuch", code=3).err
 
 
 def test_what_is_not_there_says_so(rh: Shell, ran: str) -> None:

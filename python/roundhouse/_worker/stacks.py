@@ -41,9 +41,11 @@ def told(running: dict[int, int], loop: Loop | None) -> str:
 
 
 def _text(frames: list[tuple[FrameType, int]]) -> str:
-    """As in a traceback, without ours: nothing for a thread that waits for calls."""
-    own = [entry for entry in frames if not entry[0].f_code.co_filename.startswith(OURS)]
-    if not any(not entry[0].f_code.co_filename.startswith(threading.__file__) for entry in own):
+    """As in a traceback, without ours and what started those: nothing for a thread that waits for calls."""
+    ours = [entry[0].f_code.co_filename.startswith(OURS) for entry in frames]
+    first = ours.index(True) if True in ours else 0
+    own = [entry for entry, is_ours in zip(frames[first:], ours[first:], strict=True) if not is_ours]
+    if all(entry[0].f_code.co_filename == threading.__file__ for entry in own):
         return ""
     return "".join(traceback.StackSummary.extract(iter(own), lookup_lines=True).format())
 
