@@ -138,6 +138,15 @@ inline constexpr std::size_t k_sync_manifest_bytes_max = 32 * 1024 * 1024;
 inline constexpr std::size_t k_sync_left_out_max = 100;  // named of what a scan could not take
 inline constexpr std::size_t k_sync_ignore_file_bytes_max = 1024 * 1024;
 inline constexpr std::size_t k_sync_index_bytes_max = 64 * 1024 * 1024;
+// One message's share of contents, unpacked: larger files come in several.
+inline constexpr std::size_t k_sync_batch_bytes = 8 * 1024 * 1024;
+inline constexpr std::size_t k_sync_batch_files_max = 4096;
+inline constexpr std::size_t k_sync_queue_max = 256;  // that waits for a node's disk
+// How often files that change while they are sent, or are collected just then, are sent again.
+inline constexpr int k_sync_rounds_max = 4;
+// Snapshots that nothing needs: the last few are kept, and those that somebody may be about to deploy.
+inline constexpr std::size_t k_sync_kept = 4;
+inline constexpr seconds k_sync_grace{120};
 
 // Fork servers: so many at once, and how long one that nobody wants stays; after so many deaths within that time none begins.
 inline constexpr std::size_t k_fork_servers_max = 4;
