@@ -25,6 +25,7 @@ Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& option
           return std::make_unique<LocalCalls>(std::move(principal), std::move(session), stream, router_, owner);
       }),
       run_control_(executor, runs_, services_),
+      code_control_(executor, options.state_folder, runs_, tasks_, [this] { return node_.snapshots(); }),
       announced_(executor) {
     doors_.tokens.on_end([this](const std::string& principal) { end_connections_of(principal); });
     router_.follow_with(follower_);
@@ -35,6 +36,7 @@ Daemon::Daemon(const net::asio::any_io_executor& executor, const Options& option
         if (attempt == nullptr) return std::nullopt;
         return std::pair(attempt->run.id, static_cast<std::uint64_t>(attempt->number));
     });
+    node_.check_code_with([this](const std::string& snapshot) { return code_control_.check_here(snapshot); });
     router_.on_idle([this](Worker& worker) { workers_.stop(worker); });
     router_.on_kill([this](Worker& worker) {
         node_.on_worker_lost(worker);
@@ -184,6 +186,8 @@ awaitable<void> Daemon::answer(Asker asker, std::string method, Body body) {
     Outcome outcome;
     if (RunControl::answers(method)) {
         outcome = co_await run_control_.call(std::move(method), std::move(body), asker);
+    } else if (CodeControl::answers(method)) {
+        outcome = co_await code_control_.call(std::move(method), std::move(body), asker);
     } else {
         outcome = co_await node_.call(std::move(method), std::move(body), asker);
     }

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "daemon/api.h"
+#include "daemon/code_control.h"
 #include "daemon/local_calls.h"
 #include "daemon/memory_watch.h"
 #include "daemon/node.h"
@@ -106,6 +107,7 @@ private:
     Node node_;
     Runs runs_;
     RunControl run_control_;
+    CodeControl code_control_;
     std::list<Session> sessions_;
     std::list<Detached> detached_;
     std::set<std::string, std::less<>> awaited_;  // workers of a daemon before this one that have not told of their calls yet

@@ -69,7 +69,7 @@ void Live::put(const Service& service, const std::vector<std::string>& old_names
     const bool has_code = service.code != nullptr && !is_live_object(service.kind);
     if (has_code) {
         const Body& body = service.code->attachments;
-        about["code"] = {{"request", service.code->request}, {"encoding", static_cast<int>(body.encoding)}, {"parts", body.part_bytes}};
+        about["code"] = {{"request", service.code->request}, {"encoding", static_cast<int>(body.encoding)}, {"parts", body.part_bytes}, {"snapshot", service.code->snapshot}};
     }
     write(fmt::format("{}/services/{}", folder_, service.name), to_text(about) + "\n", has_code ? service.code->attachments.bytes.view() : ByteView());
 }
@@ -79,6 +79,7 @@ void Live::erase_service(std::string_view name) { ::unlink(fmt::format("{}/servi
 void Live::put(const Worker& worker, const std::map<std::string, std::string>* process_vars) {
     Json about{{"process", worker.process}, {"retired", worker.retired},
                {"allocation", {{"cpus", worker.allocation.cpus}, {"gpus", worker.allocation.gpus}, {"memory", worker.allocation.memory_bytes}}}};
+    if (!worker.snapshots.empty()) about["snapshots"] = worker.snapshots;
     if (worker.launch != nullptr) {
         const Amounts& amounts = worker.launch->amounts;
         about["amounts"] = {{"cpus", amounts.cpus}, {"gpus", amounts.gpus}, {"memory", amounts.memory_bytes}};

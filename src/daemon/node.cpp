@@ -7,6 +7,7 @@
 
 #include "base/ids.h"
 #include "base/limits.h"
+#include "daemon/code_control.h"
 #include "daemon/requests.h"
 #include "isolate/monitor.h"
 #include "process/node_folder.h"
@@ -30,7 +31,7 @@ struct Node::Deployment {
     std::shared_ptr<const Loadable> code;
     std::string code_digest;
 
-    static Result<Deployment> of(const Json& request, const Body& body);
+    static Result<Deployment> of(const Json& request, const Body& body, const std::string& state_folder);
 };
 
 namespace {
@@ -87,10 +88,10 @@ bool has_variable(const std::vector<std::string>& env, std::string_view name_and
 
 }  // namespace
 
-Result<Node::Deployment> Node::Deployment::of(const Json& request, const Body& body) {
+Result<Node::Deployment> Node::Deployment::of(const Json& request, const Body& body, const std::string& state_folder) {
     Deployment wanted;
     RH_TRY(wanted.name, field<std::string>(request, "name"));
-    const Json source = request.value("source", Json::object());
+    Json source = request.value("source", Json::object());
     if (!source.is_object()) return fail(Code::bad_arguments, "the field \"source\" must be an object");
     const bool found_out = source.contains("file") && (!request.contains("kind") || request["kind"].is_null());
     if (!found_out) {
@@ -106,6 +107,10 @@ Result<Node::Deployment> Node::Deployment::of(const Json& request, const Body& b
     RH_TRY(const std::uint64_t concurrency, amount(request, "max_concurrency", 0, limits::k_worker_threads_max));
     RH_TRY(const std::uint64_t queue, amount(request, "max_queue", 0, limits::k_calls_per_worker_max));
     auto code = std::make_shared<Loadable>();
+    if (const auto snapshot = source.find("snapshot"); snapshot != source.end() && snapshot->is_object()) {
+        RH_TRY(code->snapshot, field<std::string>(*snapshot, "id"));
+        (*snapshot)["path"] = sync::snapshot_path(code_folder(state_folder), code->snapshot);
+    }
     code->request = dump(Json{{"name", wanted.name}, {"kind", wanted.kind ? Json(kind_name(*wanted.kind)) : Json()}, {"source", source},
                               {"encoding", encoding}, {"max_concurrency", concurrency}, {"max_queue", queue}});
     code->attachments = copy_of(body);
@@ -151,7 +156,7 @@ awaitable<Outcome> Node::call(std::string method, Body body, Asker asker) {
         co_return json_outcome(Json::object());
     }
     co_return Outcome::failed(Error(Code::not_found, fmt::format("\"_node\" has no method \"{:.64}\"; it has start, abandon, deploy, create, describe, rename, delete, clear, "
-                                                                 "create_process, processes, kill_process, set_env, run, status, stack, listen, unlisten, listening, token_create, tokens, token_revoke, run_start, run_get, run_list, run_logs, run_result, run_cancel, run_forget, run_import, webhook_secret, upgrade and stop", method)));
+                                                                 "create_process, processes, kill_process, set_env, run, status, stack, listen, unlisten, listening, token_create, tokens, token_revoke, run_start, run_get, run_list, run_logs, run_result, run_cancel, run_forget, run_import, code_offer, code_manifest, code_files, code_commit, code_fetch, webhook_secret, upgrade and stop", method)));
 }
 
 // --- workers -------------------------------------------------------------------------------------------------------
@@ -370,7 +375,7 @@ awaitable<Outcome> Node::deploy(const Json& request, const Body& body, Asker ask
         for (const auto& worker : workers) workers_.stop(*worker);
         return Outcome::failed(why);
     };
-    const Result<Deployment> wanted = Deployment::of(request, body);
+    const Result<Deployment> wanted = Deployment::of(request, body, about_.state_folder);
     if (!wanted) co_return give_up(wanted.error());
     const std::string& name = wanted->name;
     const auto process_name = field<std::string>(request, "process", std::string());
@@ -446,10 +451,28 @@ std::shared_ptr<Service> Node::same_there(const Deployment& wanted) const {
     return same && there->calls != 0 && there->calls == runs_of_(there->name) ? there : nullptr;
 }
 
+// Before it is loaded there, so that its snapshot stays as long as the worker.
+void Node::note_code(Worker& worker, const Loadable& code) {
+    if (!code.snapshot.empty() && worker.snapshots.insert(code.snapshot).second) note(worker);
+}
+
+std::set<std::string, std::less<>> Node::snapshots() const {
+    std::set<std::string, std::less<>> all;
+    for (const auto& worker : workers_.all()) all.insert(worker->snapshots.begin(), worker->snapshots.end());
+    for (const auto& service : services_.all()) {
+        if (service->code != nullptr && !service->code->snapshot.empty()) all.insert(service->code->snapshot);
+    }
+    return all;
+}
+
 // All at once; the first that failed, or what the first worker said.
 awaitable<Outcome> Node::load(const Deployment& wanted, const std::vector<std::shared_ptr<Worker>>& workers, const Asker& asker) {
     const Json request = Json::parse(wanted.code->request);
     std::vector<std::shared_ptr<Reply>> replies;
+    if (const std::string& snapshot = wanted.code->snapshot; !snapshot.empty()) {
+        if (const Result<void> here = check_code_(snapshot); !here) co_return Outcome::failed(here.error());
+    }
+    for (const auto& worker : workers) note_code(*worker, *wanted.code);
     for (const auto& worker : workers) replies.push_back(router_.begin(*worker, "load", control_body(request, wanted.code->attachments), asker));
     const auto end = std::make_shared<net::Event>(executor_);
     for (const auto& reply : replies) reply->bell = end;

@@ -50,6 +50,10 @@ public:
     // Who knows the session and the stream by which a run that is running is called.
     using RunCalled = std::function<std::optional<std::pair<std::string, std::uint64_t>>(const std::string& run)>;
     void find_runs_with(RunCalled run_called) { run_called_ = std::move(run_called); }
+    // Who knows whether a snapshot of code is on this node.
+    void check_code_with(std::function<Result<void>(const std::string& snapshot)> check) { check_code_ = std::move(check); }
+    // The snapshots of code that what lives here needs.
+    std::set<std::string, std::less<>> snapshots() const;
     // It has ended; to be told before its calls are failed.
     void on_worker_end(Worker& worker);
 
@@ -86,6 +90,7 @@ private:
     Outcome abandon(const Json& request, const Asker& asker);
     net::asio::awaitable<Outcome> deploy(const Json& request, const Body& body, Asker asker);
     net::asio::awaitable<Outcome> load(const Deployment& wanted, const std::vector<std::shared_ptr<Worker>>& workers, const Asker& asker);
+    void note_code(Worker& worker, const Loadable& code);
     std::shared_ptr<Service> same_there(const Deployment& wanted) const;
     Outcome status() const;
     static void add_vars(Launch& launch, const std::map<std::string, std::string>& vars);
@@ -177,6 +182,7 @@ private:
     Live live_;
     std::function<std::size_t(const std::string&)> runs_of_;
     RunCalled run_called_;
+    std::function<Result<void>(const std::string&)> check_code_;
     std::list<Waiting*> waiting_;  // each stands in the coroutine that waits
     std::list<const Promise*> promises_;
     Names promised_;               // names whose services are being made

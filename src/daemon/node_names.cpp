@@ -134,6 +134,7 @@ awaitable<Result<std::shared_ptr<Worker>>> Node::place_for(std::shared_ptr<Servi
         co_return fail(Code::bad_arguments, fmt::format("\"{}\" is a live {}: what its methods return stays beside it, not in process \"{}\"", maker->name, kind_name(maker->kind), process_name));
     Json load = Json::parse(maker->code->request);
     load["name"] = maker->name;
+    note_code(*worker, *maker->code);
     Outcome loaded = co_await router_.call(worker, "load", control_body(load, maker->code->attachments), asker);
     if (loaded.kind == Outcome::Kind::raised)
         co_return fail(Code::setup_failed, fmt::format("\"{}\" cannot be loaded in process \"{}\": {}: {}", maker->name, process_name, loaded.raised.type, loaded.raised.message));
@@ -146,7 +147,13 @@ awaitable<Result<std::shared_ptr<Worker>>> Node::place_for(std::shared_ptr<Servi
 // The service takes its name, and what had the name before is retired.
 awaitable<Outcome> Node::finish(std::shared_ptr<Service> service, const Outcome& loaded, bool says_found) {
     service->language = service->workers.front()->language;
-    service->described = dump(parse_answer(loaded.body));
+    Json described = parse_answer(loaded.body);
+    // Its deployer may have imported the code before it was edited and sent; the worker has what was sent.
+    if (const auto digest = described.find("code_digest"); digest != described.end()) {
+        if (digest->is_string()) service->code_digest = digest->get<std::string>();
+        described.erase(digest);
+    }
+    service->described = dump(described);
     Json description = description_of(*service);
     if (says_found) description["found"] = false;
     const std::shared_ptr<Service> before = services_.find(service->name);

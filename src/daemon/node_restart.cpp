@@ -65,6 +65,7 @@ std::shared_ptr<Worker> Node::restore_worker(const Workers::Left& left, const Js
         worker->allocation = std::move(allocation);
         worker->launch = std::move(launch);
         worker->retired = about.at("retired");
+        if (const auto snapshots = about.find("snapshots"); snapshots != about.end()) worker->snapshots = snapshots->get<std::set<std::string, std::less<>>>();
         worker->process = about.at("process").get<std::string>();
         if (!worker->process.empty()) {
             const auto process = std::make_shared<Process>();
@@ -96,6 +97,7 @@ void Node::restore_service(const Live::Record& record) {
         auto loadable = std::make_shared<Loadable>();
         loadable->request = code->at("request");
         loadable->attachments = copy_of(record.attachments);
+        loadable->snapshot = code->value("snapshot", std::string());
         service->code = std::move(loadable);
     }
     for (const Json& id : about.at("workers")) {

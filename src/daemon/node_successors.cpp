@@ -84,6 +84,7 @@ awaitable<void> Node::bring_up(std::shared_ptr<Service> service, std::shared_ptr
     if (!ready) co_return;
     Json load = Json::parse(service->code->request);
     load["name"] = service->name;
+    note_code(*worker, *service->code);
     const Outcome loaded = co_await router_.call(worker, "load", control_body(load, service->code->attachments), Asker());
     if (worker->end) co_return;
     if (loaded.kind == Outcome::Kind::returned) {

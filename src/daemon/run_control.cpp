@@ -200,6 +200,7 @@ Result<store::Journal::Wanted> RunControl::wanted_in(const Json& request, const 
     wanted.code = service->code_digest;
     if (service->code != nullptr && service->code->request.size() + service->code->attachments.bytes.size() <= limits::k_run_code_bytes_max) {
         wanted.program.add(as_byte_view(service->code->request));
+        wanted.snapshot = service->code->snapshot;
         const std::vector<ByteView> attached = service->code->attachments.parts();
         for (std::size_t i = 1; i < attached.size(); ++i) wanted.program.add(attached[i]);
     }

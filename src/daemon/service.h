@@ -23,6 +23,7 @@ class Worker;
 struct Loadable {
     std::string request;  // JSON, as the worker's `load` takes it
     Body attachments;     // from part 1 on
+    std::string snapshot; // of the code that it imports (code_control.h); empty: none
 };
 
 struct Service {

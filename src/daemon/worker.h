@@ -9,6 +9,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -125,6 +126,7 @@ public:
     std::shared_ptr<const Forkable> forkable;  // null where it may not be forked; shared with whoever learns from it
     bool teaches = false;              // it is being asked what it has imported
     Allocation allocation;
+    std::set<std::string, std::less<>> snapshots;  // of code that was loaded here: what lives here may import from them
     bool announces = false;            // it runs calls that a daemon before this one let in, and is about to tell which
     std::unique_ptr<WorkerMemory> memory;  // null where nobody limits it
     bool retired = false;              // nothing lives in it any more: it ends with its last call

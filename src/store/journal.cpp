@@ -221,6 +221,7 @@ Result<Journal::Begun> Journal::begin_now(const RunRecords& records, const Wante
     RH_TRY_VOID(records.put(begun.run.id, begun.attempt));
     RH_TRY_VOID(records.put_body(begun.run.id, number, BodyKind::arguments, wanted.arguments));
     if (!wanted.program.part_bytes.empty()) RH_TRY_VOID(records.put_body(begun.run.id, number, BodyKind::code, wanted.program));
+    if (!wanted.snapshot.empty()) RH_TRY_VOID(records.put_body(begun.run.id, number, BodyKind::snapshot, Body::one(Encoding::empty, as_byte_view(wanted.snapshot))));
     if (wanted.store.empty()) return begun;
     RH_TRY(begun.keeping, follow_now(records, keeping_of(begun.run, number)));
     return begun;
@@ -323,6 +324,12 @@ void Journal::read_result(std::string run_id, AttemptRecord attempt, Done<Outcom
 
 void Journal::read_arguments(std::string run_id, std::int64_t number, Done<Body> done) {
     ask<Body>(false, [run_id = std::move(run_id), number](const RunRecords& records) { return records.body(run_id, number, BodyKind::arguments); }, std::move(done));
+}
+
+void Journal::read_snapshots(Done<std::vector<std::string>> done) {
+    struct stat found {};
+    if (::stat(path_.c_str(), &found) != 0) return post_([done = std::move(done)] { done(std::vector<std::string>()); });
+    ask<std::vector<std::string>>(false, [](const RunRecords& records) { return records.snapshots(); }, std::move(done));
 }
 
 void Journal::read_dispatch(std::string run_id, std::int64_t number, Done<Dispatch> done) {

@@ -45,6 +45,7 @@ public:
         std::string webhook;
         std::string store;
         Body program;  // with what its service was deployed; none: it cannot be replayed
+        std::string snapshot;  // of the code that the program belongs to; empty: none
         Body arguments;
     };
     struct Following;
@@ -110,6 +111,8 @@ public:
     // The value, or the exception, of an attempt that has ended.
     void read_result(std::string run_id, AttemptRecord attempt, Done<Outcome> done);
     void read_arguments(std::string run_id, std::int64_t number, Done<Body> done);
+    // The snapshots of code that the attempts which are kept were started with.
+    void read_snapshots(Done<std::vector<std::string>> done);
     // With what that attempt can be made again somewhere else.
     struct Dispatch {
         Body program;

@@ -222,6 +222,17 @@ Result<void> RunRecords::put(std::string_view run_id, const AttemptRecord& attem
     return {};
 }
 
+Result<std::vector<std::string>> RunRecords::snapshots() const {
+    RH_TRY(Statement row, database_.prepare("SELECT DISTINCT CAST(bytes AS TEXT) FROM bodies WHERE kind = ?"));
+    row.bind(1, static_cast<std::int64_t>(BodyKind::snapshot));
+    std::vector<std::string> all;
+    for (;;) {
+        RH_TRY(const bool more, row.step());
+        if (!more) return all;
+        all.push_back(row.text(0));
+    }
+}
+
 Result<void> RunRecords::put_body(std::string_view run_id, std::int64_t number, BodyKind kind, const BodyView& body) const {
     const std::string_view bytes = as_text(body.bytes);
     const std::string parts = Json(body.part_bytes).dump();

@@ -64,7 +64,7 @@ Outcome outcome_of(const AttemptRecord& attempt);
 // What whoever waited for a lost attempt is told.
 Error lost_error(std::string_view name, std::int64_t number, bool has_printed);
 
-enum class BodyKind : std::int64_t { arguments = 1, result = 2, code = 3 };  // stored: never renumber
+enum class BodyKind : std::int64_t { arguments = 1, result = 2, code = 3, snapshot = 4 };  // stored: never renumber
 
 // A body whose bytes are somebody else's.
 struct BodyView {
@@ -90,6 +90,8 @@ public:
     Result<void> put_body(std::string_view run_id, std::int64_t number, BodyKind kind, const Body& body) const { return put_body(run_id, number, kind, {body.encoding, body.part_bytes, body.bytes.view()}); }
     Result<void> put_body(std::string_view run_id, std::int64_t number, BodyKind kind, const BodyView& body) const;
     Result<Body> body(std::string_view run_id, std::int64_t number, BodyKind kind) const;
+    // The ids of the snapshots of code that attempts were started with.
+    Result<std::vector<std::string>> snapshots() const;
 
     // With all its files, and also where its records are damaged. False where there is none.
     Result<bool> erase(std::string_view name) const;

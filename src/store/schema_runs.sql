@@ -41,7 +41,7 @@ CREATE INDEX attempts_by_state ON attempts (state);
 CREATE TABLE bodies (
   run TEXT NOT NULL,
   number INTEGER NOT NULL,
-  kind INTEGER NOT NULL,           -- 1: arguments, 2: result, 3: code
+  kind INTEGER NOT NULL,           -- 1: arguments, 2: result, 3: code, 4: the id of its snapshot
   encoding INTEGER NOT NULL,       -- base/body.h
   parts TEXT NOT NULL,             -- JSON: their sizes
   bytes BLOB NOT NULL,             -- empty where a file has them
