@@ -1,7 +1,10 @@
 #include "binding/client.h"
 
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
 #include <pthread.h>
 #include <unistd.h>
 #include <atomic>
@@ -21,6 +24,7 @@
 #include "binding/errors.h"
 #include "binding/gil.h"
 #include "client/client.h"
+#include "client/code.h"
 
 namespace rh::binding {
 
@@ -32,6 +36,7 @@ using client::WaitEnd;
 
 // The node ends a call that is late; this much later it is given up from here, in case the node cannot.
 constexpr std::chrono::milliseconds k_node_grace = limits::k_cancel_grace + std::chrono::milliseconds{1'500};
+constexpr std::chrono::milliseconds k_progress_pause{50};
 // What must outlive every single client; never destroyed, because threads that the exit leaves behind may still be at work.
 // Touched with the GIL only.
 std::vector<std::weak_ptr<client::Client>>& all_clients = *new std::vector<std::weak_ptr<client::Client>>;
@@ -96,6 +101,21 @@ public:
         if (PyErr_CheckSignals() == 0) return false;
         error_ = std::make_unique<nb::python_error>();
         return true;
+    }
+
+    // False when it raised, or a signal's handler did.
+    template <class... Args>
+    bool call(nb::handle function, Args... args) {
+        if (error_) return false;
+        const WithGil gil;
+        if (!gil) return false;
+        try {
+            if (!function.is_none()) function(args...);
+            if (PyErr_CheckSignals() != 0) throw nb::python_error();
+        } catch (nb::python_error& error) {
+            error_ = std::make_unique<nb::python_error>(std::move(error));
+        }
+        return error_ == nullptr;
     }
 
     bool failed() const { return error_ != nullptr; }
@@ -441,6 +461,40 @@ public:
 
     std::string session() const { return client_->session(); }
 
+    // Its id, how many files and bytes it has, how many of them were sent, what was left out, and how much more.
+    nb::tuple send_code(std::string root, std::vector<std::string> also, std::optional<std::vector<std::string>> files, nb::object on_progress) {
+        dropped.drop();
+        PyWaiter waiter{nb::none()};
+        // Told of each file it would cost more than the file.
+        Clock::time_point next = Clock::now() + k_progress_pause;
+        const auto told = [&](const client::CodeProgress& at) {
+            if (Clock::now() < next) return true;
+            next = Clock::now() + k_progress_pause;
+            return waiter.call(on_progress, at.sending, at.files, at.files_all, at.bytes, at.bytes_all);
+        };
+        const client::CodeWanted wanted{std::move(root), std::move(also), std::move(files)};
+        std::optional<Result<client::CodeSent>> sent;
+        {
+            const WithoutGil released;
+            sent = client::send_code(*client_, wanted, waiter, told);
+        }
+        waiter.rethrow();
+        const client::CodeSent done = unwrap(std::move(*sent));
+        return nb::make_tuple(done.snapshot, done.files, done.bytes, done.sent_files, done.sent_bytes, done.left_out, done.left_out_more);
+    }
+
+    std::string fetch_code(const std::string& snapshot) {
+        dropped.drop();
+        PyWaiter waiter{nb::none()};
+        std::optional<Result<std::string>> path;
+        {
+            const WithoutGil released;
+            path = client::fetch_code(*client_, snapshot, waiter);
+        }
+        waiter.rethrow();
+        return unwrap(std::move(*path));
+    }
+
 private:
     static client::Request make_request(nb::str& service, nb::str& method, int encoding, const BorrowedParts& parts,
                                         Deadline deadline) {
@@ -519,7 +573,10 @@ void bind_client(nb::module_& module) {
         .def("ping", &PyClient::ping, nb::arg("timeout") = nb::none())
         .def("alive", &PyClient::alive)
         .def("close", &PyClient::close)
-        .def("session", &PyClient::session);
+        .def("session", &PyClient::session)
+        .def("send_code", &PyClient::send_code, nb::arg("root"), nb::arg("also"), nb::arg("files").none(), nb::arg("on_progress").none())
+        .def("fetch_code", &PyClient::fetch_code, nb::arg("snapshot"));
+    module.def("project_root", &client::project_root, nb::arg("path"));
     module.def("connect", &connect, nb::arg("endpoint"), nb::arg("software"), nb::arg("timeout") = nb::none(), nb::arg("token") = "", nb::arg("pin") = "");
     module.def("close_all", &close_all);
     // In a child the table is left as it is, for ever: to drop what was closed before the fork would end connections whose

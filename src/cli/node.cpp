@@ -129,6 +129,20 @@ Result<Json> Node::ask(std::string_view method, const Json& request, const std::
     return answer;
 }
 
+Result<client::CodeSent> Node::send_code(const std::string& root) {
+    const Called silent;
+    Printer printer(*screen_, silent);
+    printer.note();
+    const auto told = [&](const client::CodeProgress& at) {
+        screen_->progress(fmt::format("{} {}: {} of {} files ...", at.sending ? "sending" : "reading", root, at.files, at.files_all));
+        return !printer.interrupted();
+    };
+    auto sent = client::send_code(*client_, {root, {}, {}}, printer, told);
+    screen_->progress("");
+    if (!sent && sent.error().code == Code::cancelled) return fail(reason(*screen_, std::move(sent.error())));
+    return sent;
+}
+
 Result<std::string> dump(const Json& value) {
     try {
         return value.dump();

@@ -17,6 +17,7 @@
 #include "base/result.h"
 #include "cli/place.h"
 #include "client/client.h"
+#include "client/code.h"
 
 namespace rh::cli {
 
@@ -48,6 +49,8 @@ public:
     Result<Body> call(const Called& called);
     // Asks the node (protocol/node.md). Attachments are raw parts.
     Result<Json> ask(std::string_view method, const Json& request = Json::object(), const std::vector<std::string>& attachments = {}, bool quietly_on_signal = false);
+    // Sends what the node lacks of a project, and says on the screen how far it is.
+    Result<client::CodeSent> send_code(const std::string& root);
 
 private:
     Node(Place place, std::shared_ptr<client::Client> client, Screen& screen) : place_(std::move(place)), client_(std::move(client)), screen_(&screen) {}

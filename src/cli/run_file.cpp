@@ -95,12 +95,22 @@ Result<Json> deploy(Node& node, const RunOptions& options, const Target& target,
         RH_TRY(start["memory"], parse_bytes(*options.memory));
     }
     std::error_code error;
-    const fs::path file = node.place().local ? fs::weakly_canonical(target.file, error) : fs::path(target.file).filename();
+    fs::path file = fs::weakly_canonical(target.file, error);
+    if (error) file = target.file;
     start["import_path"] = Json::array({file.parent_path().string()});
     screen.progress(fmt::format("starting {} ...", command.front()));
     RH_TRY(const Json started, node.ask("start", start));
     screen.progress(fmt::format("sending {} ...", target.file));
-    const Json request{{"name", name}, {"kind", nullptr}, {"workers", started.value("workers", Json::array())}, {"source", {{"file", (error ? fs::path(target.file) : file).string()}, {"callable", target.callable}}},
+    Json code{{"callable", target.callable}};
+    // What it imports of its project, as that is now.
+    if (const std::string root = client::project_root(file); !root.empty()) {
+        RH_TRY(const client::CodeSent sent, node.send_code(root));
+        code["snapshot"] = {{"id", sent.snapshot}, {"root", root}};
+    } else if (!node.place().local) {
+        file = file.filename();
+    }
+    code["file"] = file.string();
+    const Json request{{"name", name}, {"kind", nullptr}, {"workers", started.value("workers", Json::array())}, {"source", code},
                        {"encoding", static_cast<int>(Encoding::empty)}, {"replace", options.replace}};
     auto deployed = node.ask("deploy", request, {source});
     screen.progress("");

@@ -25,6 +25,7 @@ def rh() -> Iterator[Shell]:
     env |= {
         "ROUNDHOUSE_STATE": str(folder / "state"),
         "XDG_RUNTIME_DIR": str(folder / "state"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
         "VIRTUAL_ENV": sys.prefix,
         "PATH": os.pathsep.join([str(PROGRAM.parent), env.get("PATH", os.defpath)]),
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -277,3 +277,30 @@ def test_logs(rh: Shell, box: str) -> None:
     assert len(rh("logs", "-n", "1", box, "native").out.splitlines()) == 2  # one of each file
     assert rh("logs", box, "nosuch", code=3).err
     assert rh("logs", "--daemon", box).code == 0
+
+
+def test_a_run_sends_the_project_of_its_file(rh: Shell, box: str) -> None:
+    project = rh.folder / "project"
+    (project / "jobs" / "data").mkdir(parents=True)
+    (project / "setup.cfg").touch()
+    (project / "jobs" / "data" / "rate.txt").write_text("3")
+    (project / "jobs" / "rates.py").write_text(
+        "def rate(path):\n    return int((path / 'data/rate.txt').read_text())\n"
+    )
+    (project / "jobs" / "main.py").write_text(
+        "from pathlib import Path\nfrom rates import rate\n"
+        "def where():\n    return [rate(Path(__file__).parent), __file__]\n"
+        "def fails():\n    raise ValueError(rate.__module__)\n"
+    )
+    value, file = rh("run", "project/jobs/main.py::where", "--on", box).value
+    assert value == 3
+    assert "/code/snapshots/" in file
+    failed = rh("run", "project/jobs/main.py::fails", "--on", box, code=4)
+    assert f'File "{project.resolve()}/jobs/main.py", line 6, in fails' in failed.err
+    (project / "jobs" / "data" / "rate.txt").write_text("4")
+    assert rh("run", "project/jobs/main.py::where", "--on", box).value[0] == 4
+    (project / "jobs" / "rates.py").write_text("this is no Python\n")
+    assert (
+        f'File "{project.resolve()}/jobs/rates.py", line 1'
+        in rh("run", "project/jobs/main.py::where", "--on", box, code=4).err
+    )
