@@ -29,6 +29,7 @@ test: lint cpp-tests python-tests wheel-test short-fuzz ## run every test that n
 
 bench: product ## measure, each figure beside its raw baseline of the same run
 	@tools/setup.sh venv examples torch
+	@tools/setup.sh bench
 	@echo "==> bench: building benchmarks"
 	@ninja -C $(BUILD) -j$(JOBS) --quiet
 	@echo "==> bench: benchmarks/run.py"

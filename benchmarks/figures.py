@@ -177,6 +177,22 @@ def array_tcp(bench: Bench) -> Sample:
     return array(bench, "tcp", "raw")
 
 
+def sync(bench: Bench, which: str) -> Sample:
+    files, times = (1000, 3) if bench.quick else (10_000, 9)
+    argv = [sys.executable, str(HERE / "code_sync.py"), f"sync-{time.monotonic_ns()}", str(files), str(times)]
+    taken = json.loads(run_program(argv, bench.core, bench.ground.env))
+    ours, rsync = taken[f"{which}_sync_ns"] / 1e6, taken[f"{which}_rsync_ns"] / 1e6
+    return Sample(ours, taken[f"{which}_sync_min_ns"] / 1e6, rsync, facts={"files": files, "rsync": rsync})
+
+
+def sync_same(bench: Bench) -> Sample:
+    return sync(bench, "same")
+
+
+def sync_one(bench: Bench) -> Sample:
+    return sync(bench, "one")
+
+
 def log_line(bench: Bench) -> Sample:
     paced = bench.baselines.ping_pong(bench.regime, "T", int(LINE_SECONDS * 1e6))
     baseline = bench.baselines.ping_pong(bench.regime, "T")
@@ -471,6 +487,22 @@ FIGURES = [
         {IDLE: Target(1 / 0.8, "raw TCP")},
         array_tcp,
         "{megabytes:.0f} MB; raw sockets, into a buffer that was used before, take {raw:.0f} ms",
+    ),
+    Figure(
+        "sync_same",
+        "a project that has not changed, sent again",
+        MILLISECONDS,
+        {IDLE: Target(0.4, "rsync -a")},
+        sync_same,
+        "{files:,.0f} files, for which rsync -a takes {rsync:.0f} ms",
+    ),
+    Figure(
+        "sync_one",
+        "the same with one file edited",
+        MILLISECONDS,
+        {IDLE: Target(0.5, "rsync -a")},
+        sync_one,
+        "{files:,.0f} files, for which rsync -a takes {rsync:.0f} ms",
     ),
     Figure(
         "stream_items",

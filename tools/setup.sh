@@ -1,9 +1,10 @@
 #!/bin/sh
-# Brings up what the build needs: tools/setup.sh system | fuzz | browser | venv [GROUP...] | link BUILD_FOLDER
+# Brings up what the build needs: tools/setup.sh system | fuzz | browser | bench | venv [GROUP...] | link BUILD_FOLDER
 #
 #   system        Debian packages for the build, installed only when one is missing
 #   fuzz          those for fuzzing (clang)
 #   browser       the browser in which tests open the page at /docs (chromium)
+#   bench         what is measured beside us (rsync)
 #   venv GROUP... .venv with the packages of pyproject.toml and its named groups, renewed only when the list changed
 #   link          makes the built binaries and module part of python/roundhouse and of .venv
 set -eu
@@ -14,6 +15,7 @@ SYSTEM_PACKAGES="g++ cmake ninja-build ccache make git pkg-config protobuf-compi
   libxxhash-dev libzstd-dev python3-yaml curl"
 FUZZ_PACKAGES="clang-16 libclang-rt-16-dev"
 BROWSER_PACKAGES="chromium"
+BENCH_PACKAGES="rsync"
 PYTHON_PACKAGES="python3 python3-dev python3-venv"
 
 fail() {
@@ -126,11 +128,13 @@ case "${1:-}" in
   fuzz) install_packages $FUZZ_PACKAGES ;;
   # shellcheck disable=SC2086
   browser) install_packages $BROWSER_PACKAGES ;;
+  # shellcheck disable=SC2086
+  bench) install_packages $BENCH_PACKAGES ;;
   venv)
     shift
     install_requirements "$@"
     link_package
     ;;
   link) link_build "$2" ;;
-  *) fail "usage: tools/setup.sh system | fuzz | browser | venv [GROUP...] | link BUILD_FOLDER" ;;
+  *) fail "usage: tools/setup.sh system | fuzz | browser | bench | venv [GROUP...] | link BUILD_FOLDER" ;;
 esac

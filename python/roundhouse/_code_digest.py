@@ -40,19 +40,20 @@ def digest_of(target: Any) -> str:
     return f"{_SCHEME}:{digest.hash.hexdigest()}"
 
 
-def _is_own(module_name: str | None) -> bool:
+def is_own(module_name: str | None) -> bool:
+    """Whether a module is the user's: no part of Python, of an installed package, or of ours."""
     module = sys.modules.get(module_name or "")
     if module is None or module_name in ("__main__", "__mp_main__"):
         return module is not None
     file = getattr(module, "__file__", None)
     if not file or module_name == "roundhouse" or str(module_name).startswith("roundhouse."):
         return False
-    return is_own_file(file)
+    return not is_installed(file)
 
 
-def is_own_file(file: str) -> bool:
-    """Whether that is the user's, rather than Python's or an installed package's."""
-    return not file.startswith((_STDLIB, "<frozen ")) and not any(part in file for part in _INSTALLED)
+def is_installed(file: str) -> bool:
+    """Whether that is a part of Python or of a package that was installed, rather than the user's."""
+    return file.startswith((_STDLIB, "<frozen ")) or any(part in file for part in _INSTALLED)
 
 
 def _wrapped(value: Any) -> Any:
@@ -139,7 +140,7 @@ class _Digest:
                 self.feed(cell.cell_contents)
             except ValueError:  # Nothing is in it yet.
                 self._text("empty")
-        if not _is_own(function.__module__):
+        if not is_own(function.__module__):
             return
         names = _names_in(function.__code__)
         for name in names:
@@ -149,21 +150,21 @@ class _Digest:
 
     def _global(self, value: Any, names: list[str]) -> None:
         if not isinstance(value, ModuleType):
-            if isinstance(value, (FunctionType, type)) and not _is_own(value.__module__):
+            if isinstance(value, (FunctionType, type)) and not is_own(value.__module__):
                 return self._text(f"{value.__module__}.{value.__qualname__}")
             return self.feed(value)
         self._text(f"module {value.__name__}")
-        if _is_own(value.__name__):
+        if is_own(value.__name__):
             # Of a module of the user's own, what the code may take from it.
             for name in names:
                 found = vars(value).get(name)
-                if isinstance(found, (FunctionType, type)) and _is_own(found.__module__):
+                if isinstance(found, (FunctionType, type)) and is_own(found.__module__):
                     self.feed(found)
         return None
 
     def _class(self, kind: type) -> None:
         self._text(f"class {kind.__qualname__}")
-        if not _is_own(kind.__module__):
+        if not is_own(kind.__module__):
             return self._text(kind.__module__)
         for base in kind.__bases__:
             self.feed(base)

@@ -35,7 +35,7 @@ class PostMortem(Pdb):
     def get_stack(self, f: FrameType | None, t: TracebackType | None) -> tuple[list[tuple[FrameType, int]], int]:
         stack, _ = super().get_stack(f, t)
         kept = [entry for entry in stack if not entry[0].f_code.co_filename.startswith(OURS)] or stack
-        own = [at for at, (frame, _) in enumerate(kept) if _code_digest.is_own_file(frame.f_code.co_filename)]
+        own = [at for at, (frame, _) in enumerate(kept) if not _code_digest.is_installed(frame.f_code.co_filename)]
         return kept, own[-1] if own else len(kept) - 1
 
 

@@ -14,16 +14,21 @@ if TYPE_CHECKING:
     from typing import Any
 
     from roundhouse._cluster import Cluster
+    from roundhouse._link import Link
     from roundhouse._program import Program
 
 # What the program's own module is called, also where multiprocessing spawned this process.
 _PROGRAM = ("__main__", "__mp_main__")
+_TIMES_SENT_MAX = 3
 
 
 class Placement:
     """Where and how a service is to live, as `.to(...)` was told."""
 
-    __slots__ = ("cpus", "gpus", "max_concurrency", "max_queue", "memory", "name", "process", "replace", "workers")
+    __slots__ = (
+        *("cpus", "gpus", "max_concurrency", "max_queue", "memory", "name", "process", "replace", "sync_local"),
+        "workers",
+    )
 
     def __init__(
         self,
@@ -36,8 +41,10 @@ class Placement:
         replace: bool = False,
         max_concurrency: int | None = None,
         max_queue: int | None = None,
+        sync_local: bool = True,
     ) -> None:
         self.name = name
+        self.sync_local = sync_local
         self.process = process
         self.replace = replace
         self.workers: int = _options.whole("workers", workers, 1) or 1
@@ -112,19 +119,32 @@ def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement, exist
     }
     if exist_ok and kind == "object":
         request["of_class"] = type(target).__qualname__
-    if placement.process is not None:
-        request["process"] = process_on(cluster, placement.process, f"{name}_process")
-        request["code_digest"] = _code_of(kind, target)
-        parts = _encoded(kind, called, target)
-        return Service(cluster, cluster._link.ask_node("deploy", request, parts))
+    for _ in range(_TIMES_SENT_MAX - 1):
+        try:
+            return _deployed(cluster, kind, called, target, placement, request)
+        except NotFound as error:
+            # Newer ones of that project came so fast that this was collected before it was deployed.
+            if "snapshot" not in error.facts:
+                raise
+    return _deployed(cluster, kind, called, target, placement, request)
+
+
+def _deployed(
+    cluster: Cluster, kind: str, called: str, target: Any, placement: Placement, request: dict[str, Any]
+) -> Service:
     link = cluster._link
+    if placement.process is not None:
+        _send_code(link, kind, target, placement, request)
+        parts = _encoded(kind, called, target)
+        request["process"] = process_on(cluster, placement.process, f"{request['name']}_process")
+        return Service(cluster, link.ask_node("deploy", request, parts))
     started = link.ask_node("start", _start_request(target, placement, request))
     if "service" in started:
         return Service(cluster, started["service"])
     try:
         # While the workers start.
+        _send_code(link, kind, target, placement, request)
         parts = _encoded(kind, called, target)
-        request["code_digest"] = _code_of(kind, target)
     except BaseException:
         link.ask_node("abandon", started)
         raise
@@ -190,9 +210,9 @@ def get_or_deploy(
 def wanted(placed: dict[str, Any]) -> dict[str, Any]:
     """What `to` takes besides name and process, for a Placement."""
     for given in placed:
-        if given not in Placement.__slots__ and given != "sync_local":
+        if given not in Placement.__slots__:
             raise TypeError(f"get_or_to() has no argument {given!r}. Try: {', '.join(Placement.__slots__)}")
-    return {key: value for key, value in placed.items() if key != "sync_local"}
+    return placed
 
 
 def process_on(cluster: Cluster, process: str | dict[str, Any], default_name: str | None) -> str:
@@ -212,11 +232,15 @@ def process_on(cluster: Cluster, process: str | dict[str, Any], default_name: st
     return str(name)
 
 
-def _code_of(kind: str, target: Any) -> str:
-    """What tells this code from another version of it."""
-    from roundhouse import _code_digest
+def _send_code(link: Link, kind: str, target: Any, placement: Placement, request: dict[str, Any]) -> None:
+    """What the worker imports, and what tells this code from another version of it."""
+    from roundhouse import _code, _code_digest
 
-    return _code_digest.digest_of(type(target) if kind == "object" else target)
+    if placement.sync_local:
+        snapshot = _code.send(link, target, request["source"]["sys_path"])
+        if snapshot is not None:
+            request["source"]["snapshot"] = snapshot
+    request["code_digest"] = _code_digest.digest_of(type(target) if kind == "object" else target)
 
 
 def _encoded(kind: str, called: str, target: Any) -> list[Any]:

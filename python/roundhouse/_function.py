@@ -155,10 +155,13 @@ class Function(Method[P, R]):
         ``cpus``, ``gpus`` and ``memory``; with ``process`` (a name, or create_process's arguments in a dict) it joins
         that one instead. A worker that takes more memory is ended, and its callers get OutOfMemory. ``max_concurrency``
         calls run at once in each worker, ``max_queue`` wait; more are LimitExceeded.
+
+        What the cluster lacks of its project travels too (CodeSyncError where that cannot be), and the worker imports
+        from a snapshot of it that never changes. With ``sync_local=False`` it imports the files where they are.
         """
         placement = Placement(
             name if name is not None else self._called,
-            *(process, workers, memory, cpus, gpus, replace, max_concurrency, max_queue),
+            *(process, workers, memory, cpus, gpus, replace, max_concurrency, max_queue, sync_local),
         )
         return Function(self._local(), deploy(cluster_of(box), "function", self._local(), placement), self._options)
 

@@ -12,7 +12,7 @@ from roundhouse.exceptions import NodeLost, RoundhouseError, from_engine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from roundhouse._screen import CallScreen
@@ -173,6 +173,26 @@ class Link:
             request = {**request, "env": mine}
         parts = [_json.encode(request), *attachments]
         return self.call("_node", method, _serialize.JSON, parts, timeout, False, silent)
+
+    def send_code(
+        self,
+        root: str,
+        also: list[str],
+        files: list[str] | None,
+        on_progress: Callable[[bool, int, int, int, int], None],
+    ) -> tuple[str, int, int, int, int, list[tuple[str, str]], int]:
+        """Sends what the node lacks of a project (`_engine.Client.send_code`)."""
+        try:
+            return self.client().send_code(root, also, files, on_progress)
+        except _engine.EngineError as error:
+            raise from_engine(error.code, error.message, error.facts) from None
+
+    def fetch_code(self, snapshot: str) -> str:
+        """The folder where that snapshot's files are now."""
+        try:
+            return self.client().fetch_code(snapshot)
+        except _engine.EngineError as error:
+            raise from_engine(error.code, error.message, error.facts) from None
 
     def ping(self) -> float:
         try:

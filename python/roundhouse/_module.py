@@ -222,7 +222,7 @@ class RemoteClass(Generic[P, T]):
             raise Unsupported(f"{self!r} was found by name, and its code is not here to be sent elsewhere")
         placement = Placement(
             name if name is not None else self._called,
-            *(process, workers, memory, cpus, gpus, replace, max_concurrency, max_queue),
+            *(process, workers, memory, cpus, gpus, replace, max_concurrency, max_queue, sync_local),
         )
         cluster = cluster_of(box)
         if not keep_state:

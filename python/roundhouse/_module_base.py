@@ -66,7 +66,8 @@ class Module:
         from roundhouse._instance import Instance
 
         placement = Placement(
-            name or _name_of(self), process, workers, memory, cpus, gpus, replace, max_concurrency, max_queue
+            name or _name_of(self),
+            *(process, workers, memory, cpus, gpus, replace, max_concurrency, max_queue, sync_local),
         )
         return Instance(deploy(cluster_of(box), "object", self, placement), self)  # type: ignore[return-value]
 

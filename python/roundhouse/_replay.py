@@ -4,14 +4,17 @@ As a program (`python -m roundhouse._replay CLUSTER RUN [ATTEMPT] [--pdb]`) it i
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import contextmanager
 
 from roundhouse import _serialize
+from roundhouse._code_digest import is_own
 from roundhouse.exceptions import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, TypeAlias
 
     # What a run was, the parts of its program, and those of its arguments (protocol/node.md, `run_dispatch`).
@@ -22,18 +25,26 @@ if TYPE_CHECKING:
 _FAILED, _RAISED, _INTERRUPTED = 1, 4, 130
 
 
-def replay(dispatch: Dispatch, get: Callable[..., Any], pdb: bool = False) -> Any:
-    """`get` finds what JSON arguments name: the objects of the cluster that ran it."""
-    called = _stored(dispatch, get)
-    if not pdb:
-        return _called(*called)
-    try:
-        return _called(*called)
-    except Exception as error:
-        from roundhouse import _debug
+def replay(dispatch: Dispatch, get: Callable[..., Any], fetch: Callable[[str], str], pdb: bool = False) -> Any:
+    """`get` finds what JSON arguments name: the objects of the cluster that ran it. `fetch` brings a snapshot of code here
+    and says where it is."""
+    with _code_of(dispatch, fetch):
+        called = _stored(dispatch, get)
+        if not pdb:
+            return _called(*called)
+        try:
+            return _called(*called)
+        except Exception as error:
+            from roundhouse import _debug
 
-        _debug.post_mortem(error)
-        raise
+            _debug.post_mortem(error)
+            raise
+
+
+def _source(dispatch: Dispatch) -> dict[str, Any]:
+    """How its worker was told to find the code (protocol/node.md, `deploy`)."""
+    program = dispatch[1]
+    return (_serialize.decode(_serialize.JSON, program[:1]).get("source") if program else None) or {}
 
 
 def _stored(dispatch: Dispatch, get: Callable[..., Any], path: bool = False) -> tuple[Any, Any, Any]:
@@ -42,9 +53,8 @@ def _stored(dispatch: Dispatch, get: Callable[..., Any], path: bool = False) -> 
     from roundhouse import _by_value
 
     about, program, parts = dispatch
-    if path and program:
-        loaded = _serialize.decode(_serialize.JSON, program[:1])
-        sys.path.extend(entry for entry in (loaded.get("source") or {}).get("sys_path", ()) if entry not in sys.path)
+    if path:
+        sys.path.extend(entry for entry in _source(dispatch).get("sys_path", ()) if entry not in sys.path)
     with _by_value.copying():
         return _read(about, program, parts, get)
 
@@ -69,6 +79,57 @@ def _called(function: Any, args: Any, kwargs: Any) -> Any:
 
         return asyncio.run(_awaited(result))
     return result
+
+
+@contextmanager
+def _code_of(dispatch: Dispatch, fetch: Callable[[str], str]) -> Iterator[None]:
+    """What is imported within is what the run imported: of its snapshot.
+
+    Modules that are here already are used where they are the same; where one is not, all of that project are set aside
+    meanwhile."""
+    source = _source(dispatch)
+    snapshot = source.get("snapshot")
+    if snapshot is None:
+        yield
+        return
+    path, root = fetch(snapshot["id"]), snapshot["root"]
+    there = [path + entry[len(root) :] for entry in source.get("sys_path") or [root] if _is_in(entry, root)]
+    set_aside = {
+        name: module for name, module in list(sys.modules.items()) if _is_in(_file_of(module), root) and is_own(name)
+    }
+    if all(_is_same(_file_of(module), path + _file_of(module)[len(root) :]) for module in set_aside.values()):
+        set_aside = {}
+    before = sys.path[:]
+    for name in set_aside:
+        del sys.modules[name]
+    sys.path[:0] = [entry for entry in there if os.path.isdir(entry)]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+        if set_aside:
+            for name, module in list(sys.modules.items()):
+                if _is_in(_file_of(module), path):
+                    del sys.modules[name]
+            sys.modules.update(set_aside)
+
+
+def _is_in(file: str, folder: str) -> bool:
+    return file == folder or file.startswith(folder + "/")
+
+
+def _file_of(module: Any) -> str:
+    file = getattr(module, "__dict__", {}).get("__file__")
+    return file if isinstance(file, str) else ""
+
+
+def _is_same(file: str, other: str) -> bool:
+    from filecmp import cmp
+
+    try:
+        return cmp(file, other, shallow=False)
+    except OSError:
+        return False
 
 
 def _target(about: dict[str, Any], program: list[Any]) -> Any:
@@ -96,10 +157,15 @@ def main(words: list[str]) -> int:
     cluster, run, attempt = [word for word in words if word != "--pdb"]
     try:
         box = roundhouse.compute(cluster)
-        called = _stored(_run_nodes.NodeRuns(box).dispatch(run, int(attempt)), box.get, path=True)
+        dispatch = _run_nodes.NodeRuns(box).dispatch(run, int(attempt))
+        with _code_of(dispatch, box._link.fetch_code):
+            return _shown_call(_stored(dispatch, box.get, path=True), pdb)
     except roundhouse.RoundhouseError as error:
         print(f"roundhouse: {type(error).__name__}: {error}", file=sys.stderr)
         return _FAILED
+
+
+def _shown_call(called: tuple[Any, Any, Any], pdb: bool) -> int:
     try:
         value = _called(*called)
     except KeyboardInterrupt:

@@ -181,7 +181,7 @@ class StoredRun:
 
     def replay(self, attempt: int | None = None) -> Any:
         """Calls here, in this process, what that attempt (the last, unless ``attempt``) called, as ``Run.replay``."""
-        return _replay.replay(self._store.dispatch(self.name, self._attempt(attempt)["number"]), _no_objects)
+        return _replay.replay(self._store.dispatch(self.name, self._attempt(attempt)["number"]), _no_objects, _no_code)
 
     def forget(self) -> None:
         """Removes it with all its attempts; NameTaken while one is running."""
@@ -252,3 +252,10 @@ def split(whole: Any) -> list[tuple[int, memoryview]]:
 
 def _no_objects(name: str, *_: Any, **__: Any) -> Any:
     raise Unsupported(f"an argument of the run is the object {name!r} of its cluster, which the store does not have")
+
+
+def _no_code(snapshot: str) -> str:
+    raise Unsupported(
+        f"the run's code is in the snapshot {snapshot[:12]} of its cluster, which the store does not have. Try: replay() "
+        "while that cluster is there, or code that travels by value"
+    )

@@ -14,8 +14,10 @@ import roundhouse as rh
 # Set before anything looks: the engine reads it at every use, and so do the processes that tests start. Where other
 # folders of tests run in the same session it is theirs.
 _state = tempfile.TemporaryDirectory(prefix="rh-doors-")
+_cache = tempfile.TemporaryDirectory(prefix="rh-doors-cache-")
 if not os.path.basename(os.environ.get("ROUNDHOUSE_STATE", "")).startswith("rh-tests-"):
     os.environ["ROUNDHOUSE_STATE"] = _state.name
+    os.environ["XDG_CACHE_HOME"] = _cache.name
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,7 +15,9 @@ import roundhouse as rh
 
 # Set before anything looks: the engine reads it at every use, and so do the processes that tests start.
 _state = tempfile.TemporaryDirectory(prefix="rh-tests-")
+_cache = tempfile.TemporaryDirectory(prefix="rh-tests-cache-")
 os.environ["ROUNDHOUSE_STATE"] = _state.name
+os.environ["XDG_CACHE_HOME"] = _cache.name
 
 
 @pytest.fixture(scope="session", autouse=True)

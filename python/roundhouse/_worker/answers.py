@@ -63,6 +63,9 @@ def cancelled() -> Answer:
 def of_failure(encoding: int, error: BaseException) -> Answer:
     if isinstance(error, Refused):
         return FAILED, 0, [], None, error.failure
+    snapshots = sys.modules.get("roundhouse._worker.snapshots")
+    if snapshots is not None and isinstance(error, (ImportError, SyntaxError)):
+        snapshots.tell_home(error)
     parts = _raised.encode(error) if encoding in (_serialize.PICKLE, _serialize.EMPTY) else []
     return RAISED, _serialize.PICKLE if parts else _serialize.EMPTY, parts, told(error), None
 

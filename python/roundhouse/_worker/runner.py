@@ -230,7 +230,10 @@ class Runner:
     def _load(self, request: dict[str, Any], parts: list[Any]) -> dict[str, Any]:
         source = request.get("source") or {}
         paths = source.get("sys_path")
-        if paths:
+        snapshot = source.get("snapshot")
+        if snapshot is not None:
+            hooks.imported("roundhouse._worker.snapshots").enter(snapshot, paths or sys.path)
+        elif paths:
             # The deployer's, so that what it can import can be imported here.
             sys.path[:] = paths
         if source.get("logging") is not None:
@@ -247,6 +250,8 @@ class Runner:
             described = self._described(target, kind)
         if "file" in source:
             described["kind"] = kind
+        elif snapshot is not None:
+            _tell_digest(described, target if kind != "object" else type(target))
         _import_for(described)
         service = self._services[name] = Service(name, kind, target, described)
         service.concurrency = request.get("max_concurrency") or 0
@@ -257,6 +262,8 @@ class Runner:
     def _target(self, source: dict[str, Any], kind: str | None, encoding: int, parts: list[Any]) -> tuple[str, Any]:
         if "file" in source:
             text = bytes(parts[0]) if parts else b""
+            if "snapshot" in source:
+                source = {**source, "file": sys.modules["roundhouse._worker.snapshots"].of_here(source["file"])}
             return hooks.imported("roundhouse._worker.source").load(source, text, kind)  # type: ignore[no-any-return]
         if kind is None:
             raise Refused("bad_arguments", 'the field "kind" may be null where a file\'s text is loaded only')
@@ -416,6 +423,12 @@ def _flush() -> None:
                 stream.flush()
         except Exception:
             continue
+
+
+def _tell_digest(described: dict[str, Any], target: Any) -> None:
+    """Of code that was imported here: its deployer may have imported it before the last edit."""
+    if sys.modules["roundhouse._worker.snapshots"].is_from_one(target):
+        described["code_digest"] = hooks.imported("roundhouse._code_digest").digest_of(target)
 
 
 def _import_for(described: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 
 OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -13,9 +14,11 @@ def text_of(exc: BaseException) -> str:
     try:
         shown = traceback.TracebackException.from_exception(exc)
         _clean(shown, set())
-        return "".join(shown.format())
+        text = "".join(shown.format())
     except Exception:  # An exception whose own __str__ or attributes fail.
         return f"{type(exc).__module__}.{type(exc).__qualname__}\n"
+    snapshots = sys.modules.get("roundhouse._worker.snapshots")
+    return text if snapshots is None else snapshots.at_home(text)
 
 
 def _clean(shown: traceback.TracebackException | None, seen: set[int]) -> None:
