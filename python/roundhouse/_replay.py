@@ -26,8 +26,8 @@ _FAILED, _RAISED, _INTERRUPTED = 1, 4, 130
 
 
 def replay(dispatch: Dispatch, get: Callable[..., Any], fetch: Callable[[str], str], pdb: bool = False) -> Any:
-    """`get` finds what JSON arguments name: the objects of the cluster that ran it. `fetch` brings a snapshot of code here
-    and says where it is."""
+    """`get` finds what JSON arguments name: the objects of the cluster that ran it. `fetch` brings a snapshot of code
+    here, and says where it is."""
     with _code_of(dispatch, fetch):
         called = _stored(dispatch, get)
         if not pdb:

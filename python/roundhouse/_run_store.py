@@ -256,6 +256,6 @@ def _no_objects(name: str, *_: Any, **__: Any) -> Any:
 
 def _no_code(snapshot: str) -> str:
     raise Unsupported(
-        f"the run's code is in the snapshot {snapshot[:12]} of its cluster, which the store does not have. Try: replay() "
-        "while that cluster is there, or code that travels by value"
+        f"the run's code is in the snapshot {snapshot[:12]} of its cluster, which the store does not have. Try: "
+        "replay() while that cluster is there, or code that travels by value"
     )

@@ -92,13 +92,18 @@ std::string ForkServers::choose(const Forkable& wanted) {
 
 std::string ForkServers::imports_path_of(const std::string& worker_id) const { return fmt::format("{}/{}.imports", folder_, worker_id); }
 
-void ForkServers::forget(const Worker& worker) { ::unlink(imports_path_of(worker.id).c_str()); }
+void ForkServers::forget(const Worker& worker) {
+    // One that lived for a single call has not been asked yet.
+    if (worker.forkable != nullptr) learn_from(worker);
+    ::unlink(imports_path_of(worker.id).c_str());
+}
 
 void ForkServers::learn_from(const Worker& worker) {
     if (!workers_.can_fork()) return;
     std::ifstream file(imports_path_of(worker.id));
     std::vector<std::string> modules;
     for (std::string name; modules.size() < k_imports_max && std::getline(file, name);) modules.push_back(name);
+    if (!file.is_open()) return;
     const Forkable& like = *worker.forkable;
     if (find(like) == nullptr) begin(like);
     Server* const server = find(like);

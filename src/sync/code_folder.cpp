@@ -279,10 +279,11 @@ Result<void> CodeFolder::make_at(const std::string& folder, const Manifest& want
     if (!root) return fail(os_error("a snapshot of code cannot be made", errno));
     RH_TRY_VOID(fill(root.get(), 0, wanted.entries, old.entries));
     if (before) take_byte_code(root.get(), wanted, *before);
-    if (!old.entries.empty()) {
-        for (const Entry& entry : old.entries) {
-            if (entry.kind != EntryKind::link) remove_content(entry, limits::k_sync_grace);
-        }
+    auto at = wanted.entries.begin();
+    for (const Entry& entry : old.entries) {
+        while (at != wanted.entries.end() && at->path < entry.path) ++at;
+        const bool stays = at != wanted.entries.end() && *at == entry;
+        if (!stays && entry.kind != EntryKind::link) remove_content(entry, limits::k_sync_grace);
     }
     return {};
 }

@@ -96,7 +96,8 @@ def test_what_proc_shows_is_its_own(box: rh.Cluster) -> None:
 
 
 def test_two_forks_draw_other_numbers(box: rh.Cluster) -> None:
-    warmed(box, "numpy")
+    rh.function(subjects.drawn).to(box, name="draws")()
+    wait_until(lambda: about(box, "numpy.random")["before"] == ["numpy.random"], PATIENCE, "its generator")
     drawn = [rh.function(subjects.drawn).to(box, name=f"drawn-{i}")() for i in range(2)]
     assert drawn[0][0] != drawn[1][0]
     assert drawn[0][1] != drawn[1][1]
