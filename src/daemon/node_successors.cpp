@@ -54,7 +54,10 @@ void Node::replace(const std::shared_ptr<Service>& service, Worker& worker) {
         why.message = fmt::format("its workers died {} times without a call that ended in between, at last so: {}", service->deaths, why.message);
         return give_up(*service, worker, std::move(why));
     }
-    Result<std::shared_ptr<Worker>> successor = start_worker(worker.launch);
+    const auto launch = std::make_shared<Launch>(*worker.launch);
+    // What was set for all since that one was started.
+    add_vars(*launch, process_vars_);
+    Result<std::shared_ptr<Worker>> successor = start_worker(launch);
     if (!successor) return give_up(*service, worker, std::move(successor.error()));
     spdlog::info("worker {} takes the place of {}, for \"{}\"", (*successor)->id, worker.id, service->name);
     for (auto& each : service->workers) {

@@ -103,8 +103,7 @@ Result<void> Keeper::start() {
         log_start_ = static_cast<std::uint64_t>(log_file.st_size);
     log("node {} begins, keeper {}", options_.cluster_name, record.pid);
     // What a daemon finds there is its predecessor's, and this node has had none.
-    std::error_code ignored;
-    std::filesystem::remove_all(process::live_folder(options_.state_folder), ignored);
+    forget_node();
     memory_.emplace(options_.state_folder, options_.cluster_name);
     return start_daemon();
 }
@@ -560,10 +559,15 @@ bool Keeper::step_stop(Clock::time_point now) {
     return ::waitpid(-1, nullptr, WNOHANG) < 0 || below().empty();
 }
 
+void Keeper::forget_node() {
+    std::error_code ignored;
+    for (const std::string& folder : {process::live_folder(options_.state_folder), process::kept_folder(options_.state_folder)})
+        std::filesystem::remove_all(folder, ignored);
+}
+
 void Keeper::clean_up() {
     ::unlink(options_.socket_path.c_str());
-    std::error_code ignored;
-    std::filesystem::remove_all(process::live_folder(options_.state_folder), ignored);
+    forget_node();
     if (memory_) memory_->remove();
     log("node {} has ended", options_.cluster_name);
     lock_.remove();

@@ -92,6 +92,7 @@ private:
     void step_endings(Clock::time_point now);
     // True when all that is left is nobody of ours.
     bool step_stop(Clock::time_point now);
+    void forget_node();
     void clean_up();
 
     Worker* find(const std::string& id);

@@ -24,6 +24,8 @@ inline std::string daemon_log_path(const std::string& state_folder) { return sta
 
 // What a daemon writes down for the next that takes its place; gone with the node.
 inline std::string live_folder(const std::string& state_folder) { return state_folder + "/live"; }
+// What the node's own Python workers keep: the image that its workers use, and secrets. Gone with the node as well.
+inline std::string kept_folder(const std::string& state_folder) { return state_folder + "/kept"; }
 
 // The Error for something that failed in a folder of ours: it says what to try where the disk is full or read-only.
 Error folder_error(std::string_view what, const std::string& path, int error_number);

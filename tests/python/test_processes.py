@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -227,3 +228,11 @@ def test_services_of_a_process_share_it(box: rh.Cluster) -> None:
     second = rh.function(subjects.pid).to(box, process="shared")
     assert first()[0] == second() == box.list_processes()["shared"]["pid"]
     assert box.keys("shared") == ["pid", "place"]
+
+
+def test_what_is_set_for_all_reaches_a_worker_that_takes_the_place_of_another(box: rh.Cluster) -> None:
+    remote = rh.function(variable).to(box, name="replaced")
+    box.set_env_vars_globally({"SET_LATER": "yes"})
+    os.kill(remote._service.description["pid"], signal.SIGKILL)  # type: ignore[union-attr]
+    assert remote.options(retries=3, idempotent=True)("SET_LATER") == "yes"
+    box.set_env_vars_globally({"SET_LATER": None})
