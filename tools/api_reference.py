@@ -33,6 +33,7 @@ SECTIONS = {
     "Functions": ("_function", "_method", "_program"),
     "Classes and objects": ("_module", "_module_base", "_instance", "_handle"),
     "Calls": ("_call", "_many", "_stream"),
+    "Images, packages and secrets": ("_image", "_packages", "_secret"),
     "Failures": ("exceptions",),
 }
 # Attributes of the package that are values and so have no docstring.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from roundhouse._function import Function, function
     from roundhouse._function import function as fn
     from roundhouse._handle import Handle, handle
+    from roundhouse._image import Image, images
     from roundhouse._instance import Instance
     from roundhouse._many import as_completed, gather
     from roundhouse._memory import is_out_of_memory, on_larger
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
     from roundhouse._module import RemoteClass, cls
     from roundhouse._module import cls as module
     from roundhouse._module_base import Module
+    from roundhouse._packages import Package, package
     from roundhouse._program import Program, program
     from roundhouse._readonly import readonly
     from roundhouse._registry import exists, load
     from roundhouse._run_store import RunStore, StoredRun, run_store
     from roundhouse._runs import Run
+    from roundhouse._secret import ProviderSecret, Secret, provider_secret, secret
     from roundhouse._stream import Stream
     from roundhouse._stream import Stream as AsyncGeneratorModule
     from roundhouse._stream import Stream as GeneratorModule
@@ -76,6 +79,7 @@ __all__ = [
     "GeneratorModule",
     "Handle",
     "HostError",
+    "Image",
     "Instance",
     "InternalError",
     "InvalidName",
@@ -90,8 +94,10 @@ __all__ = [
     "NotSerializable",
     "OnDemandCluster",
     "OutOfMemory",
+    "Package",
     "Program",
     "ProtocolError",
+    "ProviderSecret",
     "RecordDamaged",
     "RemoteClass",
     "RemoteError",
@@ -99,6 +105,7 @@ __all__ = [
     "Run",
     "RunConflict",
     "RunStore",
+    "Secret",
     "SetupError",
     "StoredRun",
     "Stream",
@@ -117,14 +124,18 @@ __all__ = [
     "gather",
     "handle",
     "here",
+    "images",
     "is_out_of_memory",
     "load",
     "module",
     "on_larger",
     "ondemand_cluster",
+    "package",
     "program",
+    "provider_secret",
     "readonly",
     "run_store",
+    "secret",
 ]
 
 # Where a name is found, if not in `exceptions` under the same name.
@@ -136,15 +147,19 @@ _WHERE = {
     "FutureModule": "_call.Call",
     "GeneratorModule": "_stream.Stream",
     "Handle": "_handle.Handle",
+    "Image": "_image.Image",
     "Instance": "_instance.Instance",
     "Method": "_method.Method",
     "Module": "_module_base.Module",
     "OnDemandCluster": "_cluster.Cluster",
+    "Package": "_packages.Package",
     "Program": "_program.Program",
+    "ProviderSecret": "_secret.ProviderSecret",
     "RemoteClass": "_module.RemoteClass",
     "Run": "_runs.Run",
     "RunStore": "_run_store.RunStore",
     "StoredRun": "_run_store.StoredRun",
+    "Secret": "_secret.Secret",
     "Stream": "_stream.Stream",
     "__version__": "_engine.version",
     "as_completed": "_many.as_completed",
@@ -157,14 +172,18 @@ _WHERE = {
     "function": "_function.function",
     "gather": "_many.gather",
     "handle": "_handle.handle",
+    "images": "_image.images",
     "is_out_of_memory": "_memory.is_out_of_memory",
     "load": "_registry.load",
     "module": "_module.cls",
     "on_larger": "_memory.on_larger",
     "ondemand_cluster": "_cluster.compute",
+    "package": "_packages.package",
     "program": "_program.program",
+    "provider_secret": "_secret.provider_secret",
     "readonly": "_readonly.readonly",
     "run_store": "_run_store.run_store",
+    "secret": "_secret.secret",
 }
 
 

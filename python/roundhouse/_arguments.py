@@ -49,6 +49,17 @@ def is_reached(asked: dict[str, Any]) -> bool:
     return ("host" in asked or "ips" in asked) and asked.get("server_connection_type") in _CONNECTIONS
 
 
+def _check_image(name: str, image: Any) -> None:
+    from roundhouse import _prepared
+    from roundhouse._image import Image
+
+    if isinstance(image, dict):
+        image = Image.from_config(image)
+    if not isinstance(image, Image):
+        raise TypeError(f"rh.compute({name!r}, image=...) takes an rh.Image, not {type(image).__name__}")
+    _prepared.check(image)
+
+
 def check(name: str, asked: dict[str, Any]) -> None:
     """Refuses what this version does not act on."""
     reached = is_reached(asked)
@@ -63,10 +74,13 @@ def check(name: str, asked: dict[str, Any]) -> None:
             continue
         if argument in (REACHES if reached else LISTENS):
             continue
+        if argument == "image" and not reached:
+            _check_image(name, value)
+            continue
         if argument == "image":
             raise Unsupported(
-                f"rh.compute({name!r}, image=...) is not yet supported by this version. Workers use the environment of "
-                "whoever sends the code. Try: install there what the image would have"
+                f"rh.compute({name!r}, image=...) of a cluster that is reached by TCP is not yet supported by this "
+                "version. Try: give the image to whoever launches it"
             )
         if argument in _LAUNCHED:
             raise LaunchError(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from roundhouse import _arguments, _engine
+from roundhouse import _arguments, _engine, _prepared
 from roundhouse._arguments import DESCRIBED, IGNORED, LISTENS, SIZES
 from roundhouse._doors import Doors
 from roundhouse._elsewhere import Elsewhere
+from roundhouse._installs import Installs
 from roundhouse._sizes import Sizes
 from roundhouse.exceptions import InvalidName, LaunchError, NodeLost, NotFound, Unsupported, from_engine
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, TypeAlias, overload
 
+    from roundhouse._image import Image
+
     # Within the class `list` is its method.
     Rows: TypeAlias = list[dict[str, Any]]
     Texts: TypeAlias = list[str]
@@ -25,6 +28,8 @@ _UP_SECONDS = 30.0
 _DOWN_SECONDS = 30.0
 _LOOK_AGAIN_SECONDS = 0.002
 
+# What is kept of what rh.compute() was given.
+_ASKED = (*SIZES, *LISTENS, "image")
 # They mean something else wherever Runhouse takes a cluster's name.
 _RESERVED = ("file", "s3", "gs", "azure", "here")
 
@@ -35,6 +40,8 @@ def compute(name: str, **arguments: Any) -> Cluster:
     ``num_cpus``, ``gpus`` and ``memory`` ("2GiB", or bytes) say how much of the machine it has to give to its workers
     once it is launched: a number, or "4+" for all of a machine that has as many. Without them it is what was saved
     under that name, and else the machine. What its workers take together beyond ``memory`` is ended: rh.OutOfMemory.
+
+    ``image`` (an rh.Image) is what its workers run with; the steps of it are carried out when it is launched.
 
     With ``server_port`` (0: a free one), ``server_host``, ``ssl_keyfile`` or ``ssl_certfile`` it listens there once it
     is up, as ``listen`` says. With ``host``, ``server_port`` and ``server_connection_type`` "tls" (or "none", on
@@ -65,20 +72,20 @@ def compute(name: str, **arguments: Any) -> Cluster:
         from roundhouse import _reached
 
         return _reached.from_environment(name)
-    asked = {size: given[size] for size in (*SIZES, *LISTENS) if size in given}
+    asked = {size: given[size] for size in _ASKED if size in given}
     saved = _registry.warned(lambda: _registry.find_cluster(name), None) or {}
     if "host" in saved and not asked:
         from roundhouse import _reached
 
         return _reached.saved(name, saved)
-    box = Cluster(name, {**{size: saved[size] for size in (*SIZES, *LISTENS) if size in saved}, **asked})
+    box = Cluster(name, {**{size: saved[size] for size in _ASKED if size in saved}, **asked})
     sizes = {size: asked[size] for size in SIZES if size in asked}
     if sizes and box.is_up():
         box._check_sizes(Sizes(sizes))
     return box
 
 
-class Cluster(Doors, Elsewhere):
+class Cluster(Doors, Installs, Elsewhere):
     """Compute with a name. All clusters of one name in a process share one connection.
 
     As a context manager it launches what is not up, and on the way out gives back only what it launched.
@@ -97,6 +104,7 @@ class Cluster(Doors, Elsewhere):
         self.name = name
         asked = asked or {}
         self._sizes = Sizes({size: value for size, value in asked.items() if size not in LISTENS})
+        self._image = _image_of(asked)
         self._listens = {argument: asked[argument] for argument in LISTENS if argument in asked}
         self._launched_here = False
         self._locate()
@@ -108,6 +116,7 @@ class Cluster(Doors, Elsewhere):
         box.name, box.state_folder, box._socket_path = name, state_folder, socket_path
         box._sizes = Sizes({})
         box._listens = {}
+        box._image = None
         box._launched_here = False
         return box
 
@@ -132,7 +141,7 @@ class Cluster(Doors, Elsewhere):
         while self.is_up():
             if self._answers():
                 self._check_sizes(self._sizes)
-                return self._listen_as_asked()
+                return self._as_asked()
             if monotonic() > deadline:
                 raise LaunchError(
                     f"the daemon of cluster {self.name!r} takes connections and does not answer. Try: teardown() first"
@@ -140,12 +149,14 @@ class Cluster(Doors, Elsewhere):
             sleep(_LOOK_AGAIN_SECONDS)
         self._follow()
         sizes = self._sizes.for_launch(self.name)
+        if self._image is not None:
+            _prepared.check(self._image)
         try:
             self._locate()
             _engine.up_local(self.name, _daemon_binary(), _UP_SECONDS, **sizes)
         except _engine.EngineError as error:
             raise from_engine(error.code, error.message, error.facts) from None
-        return self._listen_as_asked()
+        return self._as_asked()
 
     def up(self, verbose: bool = True, force: bool = False, start_server: bool = True) -> Cluster:
         """The same as ``up_if_not``: a local cluster that is up has nothing to launch."""
@@ -315,18 +326,6 @@ class Cluster(Doors, Elsewhere):
         return self._sizes.asked.get("memory")
 
     @property
-    def image(self) -> None:
-        """None: this version has no images."""
-
-    @property
-    def conda_env_name(self) -> None:
-        """None: an image would have one."""
-
-    @property
-    def venv_path(self) -> None:
-        """None: an image would have one."""
-
-    @property
     def den_auth(self) -> bool:
         """False: it belonged to Runhouse's hosted service."""
         return False
@@ -393,6 +392,8 @@ class Cluster(Doors, Elsewhere):
             **self._sizes.asked,
             **self._listens,
         }
+        if self._image is not None:
+            config["image"] = self._image.config()
         if not condensed:
             sizes = dict.fromkeys(SIZES)
             config = {**sizes, **config, "state_folder": self.state_folder, "autostop_mins": -1, "ips": self.ips}
@@ -501,9 +502,12 @@ class Cluster(Doors, Elsewhere):
             return False
         return True
 
-    def _listen_as_asked(self) -> Cluster:
+    def _as_asked(self) -> Cluster:
+        """Up, with what it is to have besides."""
         if self._listens:
             self._open_asked(self._listens)
+        if self._image is not None:
+            _prepared.of(self)
         return self
 
     def _check_sizes(self, sizes: Sizes) -> None:
@@ -512,7 +516,11 @@ class Cluster(Doors, Elsewhere):
 
     def __enter__(self) -> Cluster:
         self._launched_here = not self.is_up()
-        return self.up_if_not()
+        try:
+            return self.up_if_not()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
@@ -549,6 +557,15 @@ def _revive(name: str, socket_path: str, asked: dict[str, Any]) -> Cluster:
         # $ROUNDHOUSE_STATE is another one here.
         return Cluster._at(name, "", socket_path)
     return box
+
+
+def _image_of(asked: dict[str, Any]) -> Image | None:
+    image = asked.get("image")
+    if isinstance(image, dict):
+        from roundhouse._image import Image
+
+        return Image.from_config(image)
+    return image
 
 
 def cluster_of(box: Cluster | str) -> Cluster:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from roundhouse import _options, _serialize
+from roundhouse import _options, _prepared, _secret_variables, _serialize
 from roundhouse._service import Service
 from roundhouse.exceptions import NameTaken, NotFound, SetupError, WorkerDied, WrongArguments
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from roundhouse._cluster import Cluster
     from roundhouse._link import Link
+    from roundhouse._prepared import Prepared
     from roundhouse._program import Program
 
 # What the program's own module is called, also where multiprocessing spawned this process.
@@ -74,9 +75,15 @@ class Placement:
             )
 
 
-def _source() -> dict[str, Any]:
+class Own(Placement):
+    """Of a service of the node's own, whose workers have nothing of the cluster's image."""
+
+    __slots__ = ()
+
+
+def _source(prepared: Prepared | None) -> dict[str, Any]:
     """What the worker needs besides the code: where to import from, and which log records are wanted."""
-    source: dict[str, Any] = {"sys_path": _path()}
+    source: dict[str, Any] = {"sys_path": _path() if prepared is None else prepared.path(_path())}
     logging = sys.modules.get("logging")
     if logging is not None and logging.getLogger().handlers:
         source["logging"] = logging.getLogger().level
@@ -107,10 +114,11 @@ def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement, exist
     called = getattr(target, "__name__", None) or type(target).__name__
     name = placement.name if placement.name is not None else called.strip("<>")
     placement.check(kind, name)
+    prepared = None if isinstance(placement, Own) else _prepared.of(cluster)
     request: dict[str, Any] = {
         "name": name,
         "kind": kind,
-        "source": _source(),
+        "source": _source(prepared),
         "encoding": _serialize.PICKLE,
         "replace": bool(placement.replace),
         "exist_ok": exist_ok,
@@ -121,16 +129,22 @@ def deploy(cluster: Cluster, kind: str, target: Any, placement: Placement, exist
         request["of_class"] = type(target).__qualname__
     for _ in range(_TIMES_SENT_MAX - 1):
         try:
-            return _deployed(cluster, kind, called, target, placement, request)
+            return _deployed(cluster, kind, called, target, placement, request, prepared)
         except NotFound as error:
             # Newer ones of that project came so fast that this was collected before it was deployed.
             if "snapshot" not in error.facts:
                 raise
-    return _deployed(cluster, kind, called, target, placement, request)
+    return _deployed(cluster, kind, called, target, placement, request, prepared)
 
 
 def _deployed(
-    cluster: Cluster, kind: str, called: str, target: Any, placement: Placement, request: dict[str, Any]
+    cluster: Cluster,
+    kind: str,
+    called: str,
+    target: Any,
+    placement: Placement,
+    request: dict[str, Any],
+    prepared: Prepared | None,
 ) -> Service:
     link = cluster._link
     if placement.process is not None:
@@ -138,7 +152,7 @@ def _deployed(
         parts = _encoded(kind, called, target)
         request["process"] = process_on(cluster, placement.process, f"{request['name']}_process")
         return Service(cluster, link.ask_node("deploy", request, parts))
-    started = link.ask_node("start", _start_request(target, placement, request))
+    started = link.ask_node("start", _start_request(target, placement, request, prepared))
     if "service" in started:
         return Service(cluster, started["service"])
     try:
@@ -159,7 +173,7 @@ def deploy_program(
     name = placement.name or callable_name
     placement.check(kind, name)
     link = cluster._link
-    started = {"command": program.command, "env": {**os.environ, **program.env}, "cwd": folder()}
+    started = {"command": program.command, "env": {**environ(_prepared.of(cluster)), **program.env}, "cwd": folder()}
     request: dict[str, Any] = {
         "name": name,
         "kind": kind,
@@ -252,17 +266,19 @@ def _encoded(kind: str, called: str, target: Any) -> list[Any]:
         raise _blame.not_serializable(f"{kind} {called!r}", target, error) from None
 
 
-def _start_request(target: Any, placement: Placement, request: dict[str, Any]) -> dict[str, Any]:
+def _start_request(
+    target: Any, placement: Placement, request: dict[str, Any], prepared: Prepared | None
+) -> dict[str, Any]:
     sought: dict[str, Any] = {}
     if request["exist_ok"]:
         # Told what is to be found or made, the node starts nothing for what is there.
         sought = {key: request[key] for key in ("name", "kind", "exist_ok", "of_class") if key in request}
     return {
         **sought,
-        "command": command(target),
-        "env": dict(os.environ),
+        "command": command(target, prepared),
+        "env": environ(prepared),
         "cwd": folder(),
-        "import_path": _path(),
+        "import_path": request["source"]["sys_path"],
         "count": placement.workers,
         "cpus": placement.cpus,
         "gpus": placement.gpus,
@@ -297,12 +313,20 @@ def _undecorated(module: str, name: str) -> Any:
     return getattr(import_module(module), name).__wrapped__
 
 
-def command(target: Any = None) -> list[str]:
+def command(target: Any = None, prepared: Prepared | None = None) -> list[str]:
     """What starts a worker."""
-    worker = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_worker", "__main__.py")
+    package = (prepared.worker if prepared is not None else "") or os.path.dirname(os.path.abspath(__file__))
+    worker = os.path.join(package, "_worker", "__main__.py")
+    interpreter = (prepared.interpreter if prepared is not None else "") or sys.executable
     # Code that travels by value needs cloudpickle there, which the worker can import while the code is encoded here.
     by_value = getattr(target, "__module__", None) in _PROGRAM or "<" in getattr(target, "__qualname__", "")
-    return [sys.executable, worker, *(["cloudpickle"] if by_value else [])]
+    return [interpreter, worker, *(["cloudpickle"] if by_value else [])]
+
+
+def environ(prepared: Prepared | None = None) -> dict[str, str]:
+    """What a worker starts with: this process's variables, but not the secrets among them, and the image's."""
+    found = _secret_variables.without(os.environ)
+    return found if prepared is None else prepared.environ(found)
 
 
 def folder() -> str:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from roundhouse._node import Node
 
 _SAME_MACHINE = "a local cluster is this machine: "
-_INSTALL = "its workers use the environment of whoever sends the code. Install there, before .to()"
 _DEN = "it belonged to Runhouse's hosted service, which is gone"
 
 # By the method's name; the class's own methods come first.
@@ -20,16 +19,6 @@ INSTEAD = {
     "ssh": _SAME_MACHINE + "open a terminal, or use run_bash()",
     "ssh_tunnel": _SAME_MACHINE + "its ports are yours already",
     "notebook": _SAME_MACHINE + "run `jupyter lab` here",
-    "rsync": _SAME_MACHINE + "its workers see the same files. Copy them with shutil, or run_bash('cp ...')",
-    "pip_install": _INSTALL,
-    "uv_install": _INSTALL,
-    "conda_install": _INSTALL,
-    "install_packages": _INSTALL,
-    "install_package": _INSTALL,
-    "sync_package": _INSTALL,
-    "create_conda_env": "make it with run_bash('conda env create ...') and run your program in it",
-    "remove_conda_env": "remove it with run_bash('conda env remove ...')",
-    "sync_secrets": _SAME_MACHINE + "its workers see the same files and, by set_process_env_vars(), the same variables",
     "connect_dask": "start a dask.distributed.LocalCluster in your program",
     "kill_dask": "close the dask client that you started",
     "share": _DEN,

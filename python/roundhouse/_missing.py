@@ -5,14 +5,6 @@ from __future__ import annotations
 _LATER = "It is not in this version yet. "
 # Runhouse's names that mean something that is not here, and what to do.
 _RUNHOUSE = {
-    "Image": _LATER + "Until then workers use the environment of whoever sends the code",
-    "images": _LATER + "Until then workers use the environment of whoever sends the code",
-    "Package": _LATER + "Until then install packages where the program runs: its workers use the same environment",
-    "package": _LATER + "Until then install packages where the program runs: its workers use the same environment",
-    "Secret": _LATER + "Until then pass variables with cluster.set_process_env_vars()",
-    "secret": _LATER + "Until then pass variables with cluster.set_process_env_vars()",
-    "ProviderSecret": _LATER + "Until then pass variables with cluster.set_process_env_vars()",
-    "provider_secret": _LATER + "Until then pass variables with cluster.set_process_env_vars()",
     "Folder": _LATER + "Until then use paths: a local cluster sees the same files",
     "folder": _LATER + "Until then use paths: a local cluster sees the same files",
     "Asgi": _LATER + "Until then call the service from your own web application",

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from roundhouse._cluster import Cluster
+
 
 class Node:
     name: str
@@ -17,6 +19,9 @@ class Node:
     @property
     def _link(self) -> Link:
         return link_to(self.name, self._socket_path)
+
+    def _self(self) -> Cluster:
+        return self  # type: ignore[return-value]
 
     def _ask(self, method: str, request: dict[str, Any], attachments: Sequence[Any] = (), silent: bool = False) -> Any:
         """Asks the node itself (protocol/node.md)."""

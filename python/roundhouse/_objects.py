@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from roundhouse._node import Node
 from roundhouse._processes import DEFAULT_PROCESS, Processes
 from roundhouse.exceptions import NotFound
 
@@ -10,8 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
-
-    from roundhouse._cluster import Cluster
 
 
 class _Nothing:
@@ -75,6 +72,11 @@ class Objects(Processes):
         try:
             description = self._ask("describe", {"name": key})
         except NotFound as error:
+            from roundhouse import _secret
+
+            secret = None if remote else _secret.sent(self._self(), key)
+            if secret is not None:
+                return secret
             if default is _NOTHING:
                 if remote:
                     raise
@@ -164,9 +166,6 @@ class Objects(Processes):
 
     def _rename_object(self, old: str, new: str, replace: bool) -> None:
         self._ask("rename", {"name": old, "to": new, "replace": replace})
-
-    def _self(self: Node) -> Cluster:
-        return self  # type: ignore[return-value]
 
 
 def _add_builtin(description: dict[str, Any]) -> dict[str, Any]:

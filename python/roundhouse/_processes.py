@@ -194,12 +194,13 @@ class Processes(Node):
     def _create(
         self, name: str, variables: dict[str, str], sizes: dict[str, int | None], exist_ok: bool
     ) -> dict[str, Any]:
-        from roundhouse import _deploy
+        from roundhouse import _deploy, _prepared
 
+        prepared = _prepared.of(self._self())
         request = {
             "name": name,
-            "command": _deploy.command(),
-            "env": dict(os.environ),
+            "command": _deploy.command(None, prepared),
+            "env": _deploy.environ(prepared),
             "cwd": _deploy.folder(),
             "import_path": _deploy._path(),
             "vars": variables,

@@ -42,6 +42,7 @@ class Reached(Cluster):
         self._socket_path = f"{_SCHEMES[connection]}://{f'[{host}]' if ':' in host else host}:{port}"
         self._sizes = Sizes({})
         self._listens = {}
+        self._image = None
         self._launched_here = False
 
     @property

@@ -204,7 +204,7 @@ class Unsupported(RoundhouseError, NotImplementedError):
 
     >>> import roundhouse as rh
     >>> try:
-    ...     rh.compute("example").rsync("here", "there")
+    ...     rh.compute("example").ssh_tunnel(8888)
     ... except NotImplementedError as error:
     ...     print(type(error).__name__)
     Unsupported

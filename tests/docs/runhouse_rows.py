@@ -8,6 +8,10 @@ from __future__ import annotations
 CLUSTERS = "tests/python/test_clusters.py::"
 DOORS = "tests/doors/test_tls.py::"
 RUNS = "tests/python/test_runs.py::"
+IMAGES = "tests/python/test_images.py::"
+STEPS = "tests/python/test_image_steps.py::"
+SECRETS = "tests/python/test_secrets.py::"
+PROVIDERS = "tests/python/test_secret_providers.py::"
 HTTP = "tests/http/test_http_calls.py::"
 
 ROWS: dict[str, str] = {
@@ -46,6 +50,11 @@ ROWS: dict[str, str] = {
     "`cluster.run_bash_over_ssh(...)`": "test_run_bash",
     "`cluster.is_connected()`, `disconnect()`": CLUSTERS + "test_a_connection_is_reopened",
     "`cluster.delete_configs()`": "test_saved_clusters",
+    "`image=`": IMAGES + "test_packages_variables_and_commands",
+    "`cluster.rsync(...)`": STEPS + "test_files_are_copied_without_what_git_ignores",
+    "`cluster.pip_install(...)` and the other installers, `sync_package`": IMAGES + "test_adding_to_a_cluster",
+    "`cluster.create_conda_env`, `remove_conda_env`": STEPS + "test_without_conda",
+    "`cluster.sync_secrets(providers=, process=)`": SECRETS + "test_sync_secrets",
     "`cluster.put_resource(...)`": "tests/python/test_objects.py::test_put_resource",
     "`rh.configs`": "tests/python/test_registry.py::test_settings",
     "`cluster.config()`, `Cluster.from_config()`, `Cluster.from_name()`": "test_configurations",
@@ -108,6 +117,30 @@ ROWS: dict[str, str] = {
     "`cluster.set_env_vars_globally({...})`": "test_environment_of_processes",
     "`CUDA_VISIBLE_DEVICES` in a process": "test_gpus",
     "objects made in a process stay in it": "test_named_processes",
+    # Images and packages
+    "`rh.Image(...)` and its methods": STEPS + "test_every_method_returns_the_image_and_is_described",
+    "`Image.pip_install`, `uv_install`, `install_packages`": IMAGES + "test_packages_variables_and_commands",
+    "`Image.conda_install`, `setup_conda_env`": STEPS + "test_without_conda",
+    "`Image.set_venv`": STEPS + "test_a_bare_virtual_environment",
+    "`python_version=` of an image": STEPS + "test_another_python",
+    "`Image.run_bash`": IMAGES + "test_a_command_that_fails",
+    "steps that did not change": IMAGES + "test_each_step_once",
+    '`Image.set_env_vars({...} or ".env")`': STEPS + "test_an_env_file",
+    "`Image.rsync`, `sync_package`, `sync_secrets`": STEPS + "test_files_are_copied_without_what_git_ignores",
+    "`Image.config()`, `Image.from_config()`": STEPS + "test_every_method_returns_the_image_and_is_described",
+    "`rh.images.pytorch()`, `ray()`, `dask()`": STEPS + "test_every_method_returns_the_image_and_is_described",
+    "`rh.Package.from_string(...)`, `rh.package(...)`": STEPS + "test_packages_as_text",
+    "a package without a version": IMAGES + "test_a_package_is_installed_at_the_version_that_is_here",
+    # Secrets
+    "`rh.secret(...)`, `rh.provider_secret(...)`": PROVIDERS + "test_saved_ones",
+    "the providers and their files and variables": PROVIDERS + "test_files",
+    "`secret.to(cluster)`": SECRETS + "test_every_process_now_and_later",
+    "`secret.to(cluster, process=...)`": SECRETS + "test_one_process_alone",
+    "`cluster.get(name)` of a secret": SECRETS + "test_every_process_now_and_later",
+    "`secret.write(...)`": PROVIDERS + "test_files",
+    "`secret.save()`, `delete()`, `in_local()`, `is_present()`": PROVIDERS + "test_saved_ones",
+    "`Secret.builtin_providers`, `local_secrets`, `extract_provider_secrets`": PROVIDERS + "test_all_are_known",
+    "a secret as an argument": SECRETS + "test_it_is_found_nowhere",
     # Objects
     "`cluster.put(key, value)`": "test_objects",
     "`cluster.get(key, default)`": "test_objects",

@@ -228,7 +228,7 @@ def test_arguments() -> None:
             rh.compute("a", **{argument: "x"})
     with pytest.raises(rh.LaunchError, match="another launcher"):
         rh.compute("a", launcher="den")
-    with pytest.raises(rh.Unsupported, match="image"):
+    with pytest.raises(TypeError, match="image"):
         rh.compute("a", image=object())
     for kind in (TypeError, ValueError):
         with pytest.raises(kind, match="num_cpus"):

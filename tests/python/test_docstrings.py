@@ -11,7 +11,8 @@ import pytest
 import roundhouse as rh
 
 MODULES = ["roundhouse", "roundhouse._call", "roundhouse._cluster", "roundhouse._function", "roundhouse._module",
-           "roundhouse._doors", "roundhouse._program", "roundhouse._reached",
+           "roundhouse._doors", "roundhouse._image", "roundhouse._installs",
+           "roundhouse._packages", "roundhouse._secret", "roundhouse._program", "roundhouse._reached",
            "roundhouse._handle", "roundhouse._instance", "roundhouse._many", "roundhouse._method",
            "roundhouse._module_base", "roundhouse._stream", "roundhouse._configs",
            "roundhouse._objects", "roundhouse._processes", "roundhouse._registry",

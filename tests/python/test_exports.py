@@ -10,23 +10,23 @@ from roundhouse import _engine, exceptions
 
 PUBLIC = {
     "AsyncGeneratorModule", "Call", "CallCancelled", "CallTimeout", "Cluster", "CodeSyncError", "Function",
-    "FutureModule", "GeneratorModule", "Handle", "HostError", "Instance", "InternalError", "InvalidName", "LaunchError",
-    "LimitExceeded", "Method", "Module", "NameTaken", "NodeLost", "NotAllowed", "NotFound", "NotSerializable",
-    "OnDemandCluster", "OutOfMemory", "Program", "ProtocolError", "RecordDamaged", "RemoteClass", "RemoteError",
-    "RoundhouseError", "Run", "RunConflict", "RunStore", "SetupError", "StoredRun", "Stream", "Unsupported",
-    "WorkerDied", "WrongArguments",
+    "FutureModule", "GeneratorModule", "Handle", "HostError", "Image", "Instance", "InternalError", "InvalidName",
+    "LaunchError", "LimitExceeded", "Method", "Module", "NameTaken", "NodeLost", "NotAllowed", "NotFound",
+    "NotSerializable", "OnDemandCluster", "OutOfMemory", "Package", "Program", "ProtocolError", "ProviderSecret",
+    "RecordDamaged", "RemoteClass", "RemoteError", "RoundhouseError", "Run", "RunConflict", "RunStore", "Secret",
+    "SetupError", "StoredRun", "Stream", "Unsupported", "WorkerDied", "WrongArguments",
     "__version__", "as_completed", "cls", "cluster", "compute", "configs", "exists", "fn", "function", "gather",
-    "handle", "here", "is_out_of_memory", "load", "module", "on_larger", "ondemand_cluster", "program", "readonly",
-    "run_store",
+    "handle", "here", "images", "is_out_of_memory", "load", "module", "on_larger", "ondemand_cluster", "package",
+    "program", "provider_secret", "readonly", "run_store", "secret",
 }  # fmt: skip
 
 
 def test_names_that_are_not_there_say_what_to_do() -> None:
-    with pytest.raises(AttributeError, match=r"no attribute 'Image'\. It is not in this version yet"):
-        _ = rh.Image  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match=r"no attribute 'Folder'\. It is not in this version yet"):
+        _ = rh.Folder  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="Did you mean 'function'"):
         _ = rh.functon  # type: ignore[attr-defined]
-    assert not hasattr(rh, "secret")
+    assert not hasattr(rh, "folder")
 
 
 def test_exactly_these_names_are_public() -> None:

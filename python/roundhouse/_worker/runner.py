@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 
-from roundhouse import _context, _engine, _serialize
+from roundhouse import _context, _engine, _secret_variables, _serialize
 from roundhouse._context import current_call
 from roundhouse._worker import answers, describe, hooks, output, services
 from roundhouse._worker.answers import Refused
@@ -409,6 +409,7 @@ def _as_it_is(answer: Answer) -> Answer:
 
 
 def _set_environment(variables: dict[str, str | None]) -> None:
+    _secret_variables.resolve(variables)
     for name, value in variables.items():
         if value is None:
             os.environ.pop(name, None)
@@ -455,6 +456,7 @@ def main() -> None:
     expected = sys.argv[1:]
     sys.argv = [""]
     _context.worker_id = worker_id
+    _secret_variables.resolve(dict(os.environ))
     runner = Runner()
     _context.local_object = runner.object_of
     output.install()
