@@ -83,11 +83,16 @@ class Own(Placement):
 
 def _source(prepared: Prepared | None) -> dict[str, Any]:
     """What the worker needs besides the code: where to import from, and which log records are wanted."""
-    source: dict[str, Any] = {"sys_path": _path() if prepared is None else prepared.path(_path())}
+    source: dict[str, Any] = {"sys_path": import_path(prepared)}
     logging = sys.modules.get("logging")
     if logging is not None and logging.getLogger().handlers:
         source["logging"] = logging.getLogger().level
     return source
+
+
+def import_path(prepared: Prepared | None) -> list[str]:
+    """From where a worker imports: this process's path, as far as the image has nothing in its place."""
+    return _path() if prepared is None else prepared.path(_path())
 
 
 def _path() -> list[str]:

@@ -202,7 +202,7 @@ class Processes(Node):
             "command": _deploy.command(None, prepared),
             "env": _deploy.environ(prepared),
             "cwd": _deploy.folder(),
-            "import_path": _deploy._path(),
+            "import_path": _deploy.import_path(prepared),
             "vars": variables,
             "exist_ok": exist_ok,
             **sizes,
