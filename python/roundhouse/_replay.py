@@ -41,7 +41,7 @@ def replay(dispatch: Dispatch, get: Callable[..., Any], fetch: Callable[[str], s
             raise
 
 
-def _source(dispatch: Dispatch) -> dict[str, Any]:
+def source_of(dispatch: Dispatch) -> dict[str, Any]:
     """How its worker was told to find the code (protocol/node.md, `deploy`)."""
     program = dispatch[1]
     return (_serialize.decode(_serialize.JSON, program[:1]).get("source") if program else None) or {}
@@ -54,7 +54,7 @@ def _stored(dispatch: Dispatch, get: Callable[..., Any], path: bool = False) -> 
 
     about, program, parts = dispatch
     if path:
-        sys.path.extend(entry for entry in _source(dispatch).get("sys_path", ()) if entry not in sys.path)
+        sys.path.extend(entry for entry in source_of(dispatch).get("sys_path", ()) if entry not in sys.path)
     with _by_value.copying():
         return _read(about, program, parts, get)
 
@@ -87,7 +87,7 @@ def _code_of(dispatch: Dispatch, fetch: Callable[[str], str]) -> Iterator[None]:
 
     Modules that are here already are used where they are the same; where one is not, all of that project are set aside
     meanwhile."""
-    source = _source(dispatch)
+    source = source_of(dispatch)
     snapshot = source.get("snapshot")
     if snapshot is None:
         yield

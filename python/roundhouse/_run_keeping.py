@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from roundhouse._cluster import Cluster
+    from roundhouse._replay import Dispatch
     from roundhouse._run_nodes import NodeRuns
     from roundhouse._run_store import Store
 
@@ -197,7 +198,7 @@ def keep(place: Store, name: str, number: int) -> str:
     except Unsupported:  # An object's method: there is nothing to replay.
         dispatch = None
     with _Beating(here, place, run, attempt):
-        place.begin(run, attempt, dispatch)
+        place.begin(run, attempt, dispatch, _code_of(here, dispatch))
         del dispatch
         print(_BEGUN, flush=True)
         outcome = _outcome(here, name, number)
@@ -214,6 +215,14 @@ def keep(place: Store, name: str, number: int) -> str:
             else:
                 break
     return str(attempt["state"])
+
+
+def _code_of(here: NodeRuns, dispatch: Dispatch | None) -> memoryview | None:
+    """The snapshot that its worker imported from."""
+    from roundhouse import _replay, _run_code
+
+    snapshot = None if dispatch is None else _replay.source_of(dispatch).get("snapshot")
+    return None if snapshot is None else _run_code.packed(here.cluster._link.fetch_code(snapshot["id"]))
 
 
 def _outcome(here: NodeRuns, name: str, number: int) -> Any:

@@ -46,6 +46,10 @@ class NodeRuns:
         count = about["program_parts"]
         return about, list(parts[1 : 1 + count]), list(parts[1 + count :])
 
+    def code(self, name: str, number: int, snapshot: str) -> str:
+        """The folder on this machine that has it: it is the node's, whichever attempt was started with it."""
+        return self.cluster._link.fetch_code(snapshot)
+
     def outcome(self, name: str, number: int) -> _engine.Outcome:
         """Of an attempt of this node's own: waits for its end, but not for whoever keeps it."""
         return self._asked("run_result", {"name": name, "attempt": number, "kept": False})
@@ -95,7 +99,10 @@ class NodeRuns:
         error = {"code": "cancelled", "message": f"attempt {number} of the run {name!r} never began", "facts": {}}
         self.tell(there, [{**there["attempts"][-1], "state": "cancelled", "error": error}])
 
-    def begin(self, run: dict[str, Any], attempt: dict[str, Any], dispatch: Dispatch | None) -> None:
+    def begin(
+        self, run: dict[str, Any], attempt: dict[str, Any], dispatch: Dispatch | None, code: memoryview | None
+    ) -> None:
+        # A snapshot stays on the node that has it: `run_import` takes none.
         self.tell(run, [{**attempt, "state": "running"}], dispatch)
 
     def beat(self, run: dict[str, Any], attempt: dict[str, Any]) -> bool:

@@ -93,6 +93,15 @@ class RecordRuns:
         program, arguments = self._body(begun["program"], name), self._body(begun["arguments"], name)
         return {**begun["about"], "program_parts": len(program)}, program, arguments
 
+    def code(self, name: str, number: int, snapshot: str) -> str:
+        """The folder on this machine that has the code which it was started with."""
+        from roundhouse import _run_code
+
+        begun = self._get(f"{_folder_of(name)}/{number}.begun", name)
+        if begun is None or begun.get("snapshot") is None:
+            raise Unsupported(f"the snapshot of code of attempt {number} of the run {name!r} is not in {self.place}")
+        return _run_code.unpacked(snapshot, self._body(begun["snapshot"], name)[0])
+
     def outcome(self, name: str, number: int) -> _engine.Outcome:
         """Of an attempt that has ended."""
         end = self._get(f"{_folder_of(name)}/{number}.end", name)
@@ -169,7 +178,9 @@ class RecordRuns:
         if self._objects.get(f"{folder}/{number}.begun") is None:
             self._objects.delete(f"{folder}/{number}.claim")
 
-    def begin(self, run: dict[str, Any], attempt: dict[str, Any], dispatch: Dispatch | None) -> None:
+    def begin(
+        self, run: dict[str, Any], attempt: dict[str, Any], dispatch: Dispatch | None, code: memoryview | None
+    ) -> None:
         name = run["name"]
         folder, number = _folder_of(name), attempt["number"]
         there = self._get(f"{folder}/{number}.begun", name)
@@ -181,6 +192,8 @@ class RecordRuns:
             record["about"] = about
             record["program"] = self._put_body(f"{folder}/{number}.code", 0, program)
             record["arguments"] = self._put_body(f"{folder}/{number}.arguments", about["encoding"], arguments)
+        if code is not None:
+            record["snapshot"] = self._put_body(f"{folder}/{number}.snapshot", 0, [code])
         self._objects.put(f"{folder}/{number}.begun", _record(record))
 
     def beat(self, run: dict[str, Any], attempt: dict[str, Any]) -> bool:

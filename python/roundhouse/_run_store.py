@@ -179,9 +179,15 @@ class StoredRun:
         logs.next = max(offset, begin + len(text))
         return logs
 
-    def replay(self, attempt: int | None = None) -> Any:
+    def replay(self, attempt: int | None = None, pdb: bool = False) -> Any:
         """Calls here, in this process, what that attempt (the last, unless ``attempt``) called, as ``Run.replay``."""
-        return _replay.replay(self._store.dispatch(self.name, self._attempt(attempt)["number"]), _no_objects, _no_code)
+        number = self._attempt(attempt)["number"]
+        return _replay.replay(
+            self._store.dispatch(self.name, number),
+            _no_objects,
+            lambda snapshot: self._store.code(self.name, number, snapshot),
+            pdb,
+        )
 
     def forget(self) -> None:
         """Removes it with all its attempts; NameTaken while one is running."""
@@ -252,10 +258,3 @@ def split(whole: Any) -> list[tuple[int, memoryview]]:
 
 def _no_objects(name: str, *_: Any, **__: Any) -> Any:
     raise Unsupported(f"an argument of the run is the object {name!r} of its cluster, which the store does not have")
-
-
-def _no_code(snapshot: str) -> str:
-    raise Unsupported(
-        f"the run's code is in the snapshot {snapshot[:12]} of its cluster, which the store does not have. Try: "
-        "replay() while that cluster is there, or code that travels by value"
-    )
