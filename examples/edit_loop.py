@@ -71,7 +71,9 @@ class Loop:
         return result
 
     def shell(self) -> dict[str, Any]:
-        command = ["roundhouse", "run", f"{self.file}::main", "--on", self.box.name, "--python", sys.executable]
+        # The one that was installed beside this Python.
+        roundhouse = Path(sys.executable).with_name("roundhouse")
+        command = [roundhouse, "run", f"{self.file}::main", "--on", self.box.name, "--python", sys.executable]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.exit(done.stderr)

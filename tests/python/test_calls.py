@@ -233,7 +233,7 @@ def test_arguments_for_other_launchers() -> None:
         rh.compute("x", host="10.0.0.1")
     with pytest.raises(rh.LaunchError, match="instance_type"):
         rh.compute("x", instance_type="big")
-    with pytest.raises(rh.Unsupported, match="image"):
+    with pytest.raises(TypeError, match=r"takes an rh\.Image, not str"):
         rh.compute("x", image="an-image")
     with pytest.raises(TypeError, match="Did you mean 'instance_type'"):
         rh.compute("x", instance_typ="big")

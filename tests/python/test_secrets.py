@@ -19,7 +19,7 @@ import pytest
 import roundhouse as rh
 import secret_subjects as subjects
 from daemons import kill_daemon
-from roundhouse import _replay
+from roundhouse import _run_nodes
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_it_is_found_nowhere(
     told.append(pending.result(60))
     for name in ("counted", "failed", "pending"):
         described = box.get_run(name).describe()
-        about, program, parts = _replay._dispatch(box, {"name": name})
+        about, program, parts = _run_nodes.NodeRuns(box).dispatch(name, 0)
         told += [described, box.get_run(name).logs(), about, *map(bytes, program), *map(bytes, parts)]
     box.listen()
     told += [box.status(), box.list_processes(), box.config(False), box.export(), box.runs(), box._ask("tokens", {})]
