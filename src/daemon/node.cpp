@@ -272,6 +272,8 @@ awaitable<Result<void>> Node::wait_ready(std::shared_ptr<Worker> worker, std::st
     // Whoever is told so ends the worker.
     if (!ready && due < late) co_return fail(Error(Code::timeout, fmt::format("the worker for {} did not connect within the timeout", for_whom)).with("started", "no").with("still_running", "False"));
     if (waiting.cancelled) co_return fail(Error(Code::cancelled, fmt::format("it was cancelled while the worker for {} started", for_whom)).with("started", "no").with("still_running", "False"));
+    // It was there and is gone again: the keeper is about to tell how it ended.
+    if (ready && worker->connection == nullptr) co_await worker->ended.wait_until(std::min(late, due));
     if (ready && !worker->end) co_return Result<void>();
     Error error(Code::setup_failed, fmt::format("the worker for {} {}: {}", for_whom, ready ? "did not start" : "did not connect in time",
                                                 worker->end ? worker->end->message : "see its stderr"));
