@@ -35,12 +35,12 @@ def countdown(start: int):
     for number in range(start, 0, -1):
         yield {"left": number}
 
-def slowly(seconds: float, mark: str = ""):
+def slowly(seconds: float, mark: str = "", nap: float = 0.01):
     print("begun", flush=True)
     try:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            time.sleep(0.01)
+            time.sleep(nap)
     finally:
         if mark:
             open(mark, "w").write("ended")

@@ -67,7 +67,8 @@ def test_pdb_stops_at_the_line_that_failed(rh: Shell, ran: str) -> None:
 
 
 def test_what_a_call_does_just_now(rh: Shell, box: str) -> None:
-    running = rh.start("call", box, "slowly", "60")
+    # So long that it is in the middle of a nap whenever it is looked at.
+    running = rh.start("call", box, "slowly", "60", "", "1")
     assert running.stdout is not None
     try:
         assert running.stdout.readline() == b"begun\n"
@@ -75,7 +76,7 @@ def test_what_a_call_does_just_now(rh: Shell, box: str) -> None:
         assert re.search(r"in the call [0-9a-f]{8}-\d+ of slowly  <==\n +File .*digits\.py", shown)
         (worker,) = rh("stack", "slowly", "--cluster", box, "--json").value
         (thread,) = [thread for thread in worker["threads"] if thread["asked"]]
-        assert "time.sleep(0.01)" in thread["python"]
+        assert "time.sleep(nap)" in thread["python"]
         assert "sleep" in thread["native"]
         assert rh("stack", thread["call"]).out.count("<==") == 1
     finally:

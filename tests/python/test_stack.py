@@ -19,7 +19,8 @@ import run_subjects as subjects
 def naps(begun: str) -> None:
     Path(begun).touch()
     while True:
-        time.sleep(0.01)
+        # So long that it is in the middle of a nap whenever it is looked at.
+        time.sleep(1)
 
 
 def holds_the_lock(begun: str, released: str) -> None:
@@ -71,7 +72,7 @@ def test_a_call_in_a_thread(running: Callable[..., Any], box: rh.Cluster) -> Non
     stack = call.stack()
     (own,) = marked(stack)
     assert f"in the call {call.id} of naps" in own
-    assert re.search(r'File ".*test_stack\.py", line \d+, in naps\n +time\.sleep\(0\.01\)', own)
+    assert re.search(r'File ".*test_stack\.py", line \d+, in naps\n +time\.sleep\(1\)', own)
     assert re.search(r"#\d+ +\S*sleep", own), "the native part"
     assert stack.index("<==") == stack.rindex("<==") < stack.index('"MainThread"'), "the call's own comes first"
     assert other.id not in stack
