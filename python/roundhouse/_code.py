@@ -11,7 +11,7 @@ from functools import partial
 from time import monotonic
 
 from roundhouse import _engine
-from roundhouse._code_digest import is_installed, is_own
+from roundhouse._code_digest import file_of, is_in, is_installed, is_of_environment, is_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def send(link: Link, target: Any, sys_path: list[str]) -> dict[str, Any] | None:
         files = []
         real_root = os.path.realpath(root)
         for name, loaded in _loaded():
-            if _is_beneath(loaded, root):
+            if is_in(loaded, root):
                 # Whatever a link leads to is not the project's, unless it is found there anyway.
                 if os.path.realpath(loaded) == real_root + loaded[len(root) :]:
                     files.append(os.path.relpath(loaded, root))
@@ -65,18 +65,15 @@ def _origin(target: Any) -> tuple[str, str | None]:
                 return module, os.getcwd()
             file = os.path.abspath(file)
             # What runs may be pytest or the like, which is nobody's project.
-            return module, os.getcwd() if is_installed(file) or _is_of_environment(file) else file
+            return module, os.getcwd() if is_installed(file) or is_of_environment(file) else file
         except FileNotFoundError:  # Within a folder that was deleted under us.
             return module, None
     return module, _file_of(module) if is_own(module) else None
 
 
 def _file_of(name: str) -> str | None:
-    # Not by getattr(), which may ask whatever a module makes of that.
-    file = getattr(sys.modules.get(name), "__dict__", {}).get("__file__")
-    if not isinstance(file, str) or not file.endswith((".py", ".so")):
-        return None
-    return file if os.path.isabs(file) else None
+    file = file_of(sys.modules.get(name))
+    return file if file.endswith((".py", ".so")) and os.path.isabs(file) else None
 
 
 def _loaded() -> Iterator[tuple[str, str]]:
@@ -84,17 +81,8 @@ def _loaded() -> Iterator[tuple[str, str]]:
     for name in list(sys.modules):
         if name not in _PROGRAM and is_own(name):
             file = _file_of(name)
-            if file is not None and not _is_of_environment(file) and os.path.isfile(file):
+            if file is not None and not is_of_environment(file) and os.path.isfile(file):
                 yield name, file
-
-
-def _is_of_environment(file: str) -> bool:
-    """In the environment itself, though it may stand beneath the project."""
-    return _is_beneath(file, sys.prefix) and sys.prefix != sys.base_prefix
-
-
-def _is_beneath(file: str, folder: str) -> bool:
-    return file.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _import_folder(name: str, file: str) -> str | None:

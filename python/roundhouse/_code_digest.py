@@ -51,6 +51,23 @@ def is_own(module_name: str | None) -> bool:
     return not is_installed(file)
 
 
+def file_of(module: object) -> str:
+    """A module's file; empty where it has none."""
+    # Not by getattr(), which may ask whatever a module makes of that.
+    file = getattr(module, "__dict__", {}).get("__file__")
+    return file if isinstance(file, str) else ""
+
+
+def is_in(file: str, folder: str) -> bool:
+    """Whether it is that folder, or beneath it."""
+    return file == folder or file.startswith(folder + os.sep)
+
+
+def is_of_environment(file: str) -> bool:
+    """Whether it is in this Python's virtual environment, which may stand beneath a project."""
+    return sys.prefix != sys.base_prefix and is_in(file, sys.prefix)
+
+
 def is_installed(file: str) -> bool:
     """Whether that is a part of Python or of a package that was installed, rather than the user's."""
     return file.startswith((_STDLIB, "<frozen ")) or any(part in file for part in _INSTALLED)

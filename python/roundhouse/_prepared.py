@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from roundhouse._code_digest import is_in
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,14 +56,14 @@ class Prepared:
         if not self.interpreter:
             return [*self._paths, *path]
         installed = tuple(_installed_in())
-        own = [entry for entry in path if not _is_in(entry, installed)]
+        own = [entry for entry in path if not _is_installed(entry, installed)]
         return [*self._paths, *own, *self._environment_path, self._own]
 
 
-def _is_in(entry: str, folders: Sequence[str]) -> bool:
+def _is_installed(entry: str, folders: Sequence[str]) -> bool:
     entry = os.path.realpath(entry)
     return os.path.basename(entry) in ("site-packages", "dist-packages") or any(
-        entry == folder or entry.startswith(folder + "/") for folder in folders
+        is_in(entry, folder) for folder in folders
     )
 
 

@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 
 from roundhouse import _serialize
-from roundhouse._code_digest import is_own
+from roundhouse._code_digest import file_of, is_in, is_own
 from roundhouse.exceptions import Unsupported
 
 TYPE_CHECKING = False
@@ -93,11 +93,11 @@ def _code_of(dispatch: Dispatch, fetch: Callable[[str], str]) -> Iterator[None]:
         yield
         return
     path, root = fetch(snapshot["id"]), snapshot["root"]
-    there = [path + entry[len(root) :] for entry in source.get("sys_path") or [root] if _is_in(entry, root)]
+    there = [path + entry[len(root) :] for entry in source.get("sys_path") or [root] if is_in(entry, root)]
     set_aside = {
-        name: module for name, module in list(sys.modules.items()) if _is_in(_file_of(module), root) and is_own(name)
+        name: module for name, module in list(sys.modules.items()) if is_in(file_of(module), root) and is_own(name)
     }
-    if all(_is_same(_file_of(module), path + _file_of(module)[len(root) :]) for module in set_aside.values()):
+    if all(_is_same(file_of(module), path + file_of(module)[len(root) :]) for module in set_aside.values()):
         set_aside = {}
     before = sys.path[:]
     for name in set_aside:
@@ -109,18 +109,9 @@ def _code_of(dispatch: Dispatch, fetch: Callable[[str], str]) -> Iterator[None]:
         sys.path[:] = before
         if set_aside:
             for name, module in list(sys.modules.items()):
-                if _is_in(_file_of(module), path):
+                if is_in(file_of(module), path):
                     del sys.modules[name]
             sys.modules.update(set_aside)
-
-
-def _is_in(file: str, folder: str) -> bool:
-    return file == folder or file.startswith(folder + "/")
-
-
-def _file_of(module: Any) -> str:
-    file = getattr(module, "__dict__", {}).get("__file__")
-    return file if isinstance(file, str) else ""
 
 
 def _is_same(file: str, other: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from roundhouse._code_digest import is_own
+from roundhouse._code_digest import file_of, is_in, is_of_environment, is_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,34 +35,30 @@ def enter(snapshot: dict[str, Any], sys_path: list[str]) -> None:
     others = [other for other, its_root in _roots.items() if its_root != root]
     new += [entry for entry in sys.path if _owner(entry, others) and entry not in new]
     sys.path[:] = new
-    _forget_modules(path, root, [entry for entry in new if _is_in(entry, path)], others)
+    _forget_modules(path, root, [entry for entry in new if is_in(entry, path)], others)
     _roots[path] = root
 
 
 def _here(entry: str, path: str, root: str) -> str:
-    if not _is_in(entry, root) or entry == _OURS or (sys.prefix != sys.base_prefix and _is_in(entry, sys.prefix)):
+    if not is_in(entry, root) or entry == _OURS or is_of_environment(entry):
         return entry
     here = path + entry[len(root) :]
     return here if os.path.isdir(here) else entry
 
 
-def _is_in(file: str, folder: str) -> bool:
-    return file == folder or file.startswith(folder + "/")
-
-
 def _owner(file: str, paths: list[str]) -> bool:
-    return any(_is_in(file, path) for path in paths)
+    return any(is_in(file, path) for path in paths)
 
 
 def _forget_modules(path: str, root: str, folders: list[str], others: list[str]) -> None:
     """Those that the new code has a newer version of, or another of the same name."""
     before = [root, *(known for known, its_root in _roots.items() if its_root == root and known != path)]
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__dict__", {}).get("__file__")
-        if not isinstance(file, str) or _is_in(file, path) or not is_own(name):
+        file = file_of(module)
+        if not file or is_in(file, path) or not is_own(name):
             continue
         top = name.partition(".")[0]
-        stale = _owner(file, before) and not (sys.prefix != sys.base_prefix and _is_in(file, sys.prefix))
+        stale = _owner(file, before) and not is_of_environment(file)
         if stale or (_owner(file, others) and _has(folders, top)):
             del sys.modules[name]
     import importlib
@@ -77,13 +73,13 @@ def _has(folders: list[str], top: str) -> bool:
 def is_from_one(target: Any) -> bool:
     """Whether a function or class was imported from a snapshot."""
     module = sys.modules.get(getattr(target, "__module__", None) or "")
-    return _owner(getattr(module, "__dict__", {}).get("__file__") or "", list(_roots))
+    return _owner(file_of(module), list(_roots))
 
 
 def of_here(file: str) -> str:
     """Where a file of the deployer's is here."""
     for path, root in _roots.items():
-        if _is_in(file, root) and os.path.exists(path + file[len(root) :]):
+        if is_in(file, root) and os.path.exists(path + file[len(root) :]):
             return path + file[len(root) :]
     return file
 
