@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 
-from roundhouse import _copy, _environments, _proof
+from roundhouse import _copy, _environments, _proof, _secret_files
 from roundhouse._image import BASES, CONDAS, INSTALLS, digests
 from roundhouse.exceptions import SetupError
 
@@ -367,10 +367,7 @@ class _Making:
         if python:
             record["own"] = self._own()
             record["environment_path"] = (await self._ask(python))["path"]
-        beside = os.path.join(self.kept, f"image.{os.getpid()}.new")
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(record, file)
-        os.replace(beside, os.path.join(self.kept, "image.json"))
+        _secret_files.write_private(os.path.join(self.kept, "image.json"), json.dumps(record).encode())
         return record
 
     def _own(self) -> str:
