@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, TypeAlias
 
+    from roundhouse._run_store import Store
+
     # What a run was, the parts of its program, and those of its arguments (protocol/node.md, `run_dispatch`).
     Dispatch: TypeAlias = tuple[dict[str, Any], list[Any], list[Any]]
 
@@ -25,10 +27,9 @@ if TYPE_CHECKING:
 _FAILED, _RAISED, _INTERRUPTED = 1, 4, 130
 
 
-def replay(dispatch: Dispatch, get: Callable[..., Any], fetch: Callable[[str], str], pdb: bool = False) -> Any:
-    """`get` finds what JSON arguments name: the objects of the cluster that ran it. `fetch` brings a snapshot of code
-    here, and says where it is."""
-    with _code_of(dispatch, fetch):
+def replay(runs: Store, name: str, number: int, get: Callable[..., Any], pdb: bool = False) -> Any:
+    """`runs` has it; `get` finds what JSON arguments name: the objects of the cluster that ran it."""
+    with _code_of(runs, name, number) as dispatch:
         called = _stored(dispatch, get)
         if not pdb:
             return _called(*called)
@@ -82,35 +83,36 @@ def _called(function: Any, args: Any, kwargs: Any) -> Any:
 
 
 @contextmanager
-def _code_of(dispatch: Dispatch, fetch: Callable[[str], str]) -> Iterator[None]:
-    """What is imported within is what the run imported: of its snapshot.
+def _code_of(runs: Store, name: str, number: int) -> Iterator[Dispatch]:
+    """How that attempt was made; what is imported within is what it imported: of its snapshot.
 
     Modules that are here already are used where they are the same; where one is not, all of that project are set aside
     meanwhile."""
+    dispatch = runs.dispatch(name, number)
     source = source_of(dispatch)
     snapshot = source.get("snapshot")
     if snapshot is None:
-        yield
+        yield dispatch
         return
-    path, root = fetch(snapshot["id"]), snapshot["root"]
+    path, root = runs.code(name, number, snapshot["id"]), snapshot["root"]
     there = [path + entry[len(root) :] for entry in source.get("sys_path") or [root] if is_in(entry, root)]
     set_aside = {
-        name: module for name, module in list(sys.modules.items()) if is_in(file_of(module), root) and is_own(name)
+        own: module for own, module in list(sys.modules.items()) if is_in(file_of(module), root) and is_own(own)
     }
     if all(_is_same(file_of(module), path + file_of(module)[len(root) :]) for module in set_aside.values()):
         set_aside = {}
     before = sys.path[:]
-    for name in set_aside:
-        del sys.modules[name]
+    for own in set_aside:
+        del sys.modules[own]
     sys.path[:0] = [entry for entry in there if os.path.isdir(entry)]
     try:
-        yield
+        yield dispatch
     finally:
         sys.path[:] = before
         if set_aside:
-            for name, module in list(sys.modules.items()):
+            for fetched, module in list(sys.modules.items()):
                 if is_in(file_of(module), path):
-                    del sys.modules[name]
+                    del sys.modules[fetched]
             sys.modules.update(set_aside)
 
 
@@ -148,8 +150,7 @@ def main(words: list[str]) -> int:
     cluster, run, attempt = [word for word in words if word != "--pdb"]
     try:
         box = roundhouse.compute(cluster)
-        dispatch = _run_nodes.NodeRuns(box).dispatch(run, int(attempt))
-        with _code_of(dispatch, box._link.fetch_code):
+        with _code_of(_run_nodes.NodeRuns(box), run, int(attempt)) as dispatch:
             return _shown_call(_stored(dispatch, box.get, path=True), pdb)
     except roundhouse.RoundhouseError as error:
         print(f"roundhouse: {type(error).__name__}: {error}", file=sys.stderr)

@@ -15,6 +15,7 @@ from roundhouse.exceptions import HostError, NodeLost, NotFound, RoundhouseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from roundhouse._cluster import Cluster
@@ -198,7 +199,7 @@ def keep(place: Store, name: str, number: int) -> str:
     except Unsupported:  # An object's method: there is nothing to replay.
         dispatch = None
     with _Beating(here, place, run, attempt):
-        place.begin(run, attempt, dispatch, _code_of(here, dispatch))
+        place.begin(run, attempt, dispatch, _code_of(here, name, number, dispatch))
         del dispatch
         print(_BEGUN, flush=True)
         outcome = _outcome(here, name, number)
@@ -217,12 +218,14 @@ def keep(place: Store, name: str, number: int) -> str:
     return str(attempt["state"])
 
 
-def _code_of(here: NodeRuns, dispatch: Dispatch | None) -> memoryview | None:
-    """The snapshot that its worker imported from."""
-    from roundhouse import _replay, _run_code
+def _code_of(here: NodeRuns, name: str, number: int, dispatch: Dispatch | None) -> Callable[[], str] | None:
+    """What brings the snapshot that its worker imports from, where there is one, and says where it is."""
+    from functools import partial
+
+    from roundhouse import _replay
 
     snapshot = None if dispatch is None else _replay.source_of(dispatch).get("snapshot")
-    return None if snapshot is None else _run_code.packed(here.cluster._link.fetch_code(snapshot["id"]))
+    return None if snapshot is None else partial(here.code, name, number, snapshot["id"])
 
 
 def _outcome(here: NodeRuns, name: str, number: int) -> Any:

@@ -9,6 +9,7 @@ from roundhouse.exceptions import NotFound, RunConflict, Unsupported, from_engin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from roundhouse._cluster import Cluster
@@ -100,7 +101,7 @@ class NodeRuns:
         self.tell(there, [{**there["attempts"][-1], "state": "cancelled", "error": error}])
 
     def begin(
-        self, run: dict[str, Any], attempt: dict[str, Any], dispatch: Dispatch | None, code: memoryview | None
+        self, run: dict[str, Any], attempt: dict[str, Any], dispatch: Dispatch | None, code: Callable[[], str] | None
     ) -> None:
         # A snapshot stays on the node that has it: `run_import` takes none.
         self.tell(run, [{**attempt, "state": "running"}], dispatch)

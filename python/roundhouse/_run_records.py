@@ -15,7 +15,7 @@ from roundhouse.exceptions import NotFound, RecordDamaged, RunConflict, Unsuppor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Protocol
 
     from roundhouse import _engine
@@ -179,8 +179,11 @@ class RecordRuns:
             self._objects.delete(f"{folder}/{number}.claim")
 
     def begin(
-        self, run: dict[str, Any], attempt: dict[str, Any], dispatch: Dispatch | None, code: memoryview | None
+        self, run: dict[str, Any], attempt: dict[str, Any], dispatch: Dispatch | None, code: Callable[[], str] | None
     ) -> None:
+        """`code` brings its snapshot of code, and says in which folder it is."""
+        from roundhouse import _run_code
+
         name = run["name"]
         folder, number = _folder_of(name), attempt["number"]
         there = self._get(f"{folder}/{number}.begun", name)
@@ -193,7 +196,7 @@ class RecordRuns:
             record["program"] = self._put_body(f"{folder}/{number}.code", 0, program)
             record["arguments"] = self._put_body(f"{folder}/{number}.arguments", about["encoding"], arguments)
         if code is not None:
-            record["snapshot"] = self._put_body(f"{folder}/{number}.snapshot", 0, [code])
+            record["snapshot"] = self._put_body(f"{folder}/{number}.snapshot", 0, [_run_code.packed(code())])
         self._objects.put(f"{folder}/{number}.begun", _record(record))
 
     def beat(self, run: dict[str, Any], attempt: dict[str, Any]) -> bool:

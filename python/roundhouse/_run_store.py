@@ -181,13 +181,7 @@ class StoredRun:
 
     def replay(self, attempt: int | None = None, pdb: bool = False) -> Any:
         """Calls here, in this process, what that attempt (the last, unless ``attempt``) called, as ``Run.replay``."""
-        number = self._attempt(attempt)["number"]
-        return _replay.replay(
-            self._store.dispatch(self.name, number),
-            _no_objects,
-            lambda snapshot: self._store.code(self.name, number, snapshot),
-            pdb,
-        )
+        return _replay.replay(self._store, self.name, self._attempt(attempt)["number"], _no_objects, pdb)
 
     def forget(self) -> None:
         """Removes it with all its attempts; NameTaken while one is running."""

@@ -137,8 +137,7 @@ class Run:
         """
         from roundhouse import _replay, _run_nodes
 
-        dispatch = _run_nodes.NodeRuns(self.cluster).dispatch(self.name, attempt or 0)
-        return _replay.replay(dispatch, self.cluster.get, self.cluster._link.fetch_code, pdb)
+        return _replay.replay(_run_nodes.NodeRuns(self.cluster), self.name, attempt or 0, self.cluster.get, pdb)
 
     def forget(self) -> None:
         """Removes it with all its attempts; NameTaken while one is running."""
